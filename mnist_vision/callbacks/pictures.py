@@ -1,0 +1,14 @@
+"""What TensorBoard shows of a run before its first step."""
+
+from lightning import Callback, LightningModule, Trainer
+
+from mnist_vision.tensorboard import log_start
+
+
+class Pictures(Callback):
+    """Logs the graph of the network and a grid of augmented training images."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs them, once, by the first process."""
+        if trainer.is_global_zero and trainer.logger is not None:
+            log_start(trainer.logger, pl_module, trainer.datamodule)  # type: ignore[arg-type,attr-defined]

@@ -1,0 +1,76 @@
+"""One bar for the whole training, and one line an epoch."""
+
+import logging
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+
+class EpochProgress(ProgressBar):
+    """A bar with the time left, where there is a terminal, and a line of metrics for each epoch.
+
+    tqdm redraws at most every half second and otherwise only counts, so that a step costs well
+    under a microsecond; Lightning's own bars gather all metrics at every redraw.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the bar, at the step a resumed training continues from."""
+        self._bar = tqdm(
+            total=int(trainer.estimated_stepping_batches),
+            initial=trainer.global_step,
+            desc="training",
+            unit="step",
+            mininterval=0.5,
+            leave=False,
+            dynamic_ncols=True,
+            disable=None if trainer.is_global_zero else True,  # None: unless there is no terminal
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Counts a step."""
+        assert self._bar is not None
+        self._bar.update()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the epoch's line above the bar."""
+        if not trainer.is_global_zero:
+            return
+        assert self._bar is not None
+        metrics = trainer.callback_metrics
+        shown = [
+            f"{name.replace('/', ' ')} {float(metrics[name]):.4f}"
+            for name in ("train/loss", "train/accuracy", "val/accuracy", "val/f1")
+            if name in metrics
+        ]
+        self._bar.clear()
+        log.info("epoch %d/%s  %s", trainer.current_epoch + 1, trainer.max_epochs, "  ".join(shown))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the bar away."""
+        self._close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Takes the bar away, so that the error stands on a line of its own."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

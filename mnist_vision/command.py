@@ -1,0 +1,155 @@
+"""The front door of every command: Hydra, early checks, signals, and errors as one line.
+
+Imports nothing heavy, so that `--help`, `--cfg job` and a mistyped key answer at once.
+"""
+
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_vision.explain import explain, similar
+from mnist_vision.limits import check_limits
+
+log = logging.getLogger(__name__)
+
+Task = Callable[[DictConfig], Any]
+
+
+def _conf_dir() -> str:
+    """The folder of the configuration: inside an installed package, beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+CONF_DIR = _conf_dir()
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived. Not an Exception: nothing that mends errors may swallow it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum
+
+
+class _Failed(BaseException):
+    """Carries a task's exception past Hydra, which would print a remark of its own."""
+
+
+def run_command(task: Task, config_name: str) -> None:
+    """Composes the configuration and runs a task on it; ends the process on an error.
+
+    An error is one line on standard error and a non-zero exit code; its traceback goes to the
+    run's log. SIGINT and SIGTERM exit with 130 and 143.
+
+    Args:
+        task: What the command does with its configuration.
+        config_name: The primary configuration file in `conf/`, without its ending.
+    """
+    # Hydra then hands exceptions on, and this function, not Hydra, tells the user.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _raise_stopped)
+    register_resolvers()
+    try:
+        _check_command_line(config_name)
+        hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(
+            _keeping_tracebacks(task)
+        )()
+    except Stopped as stopped:
+        _fail(str(stopped), stopped.exit_code)
+    except (Exception, _Failed) as error:
+        cause = error.__cause__ if isinstance(error, _Failed) and error.__cause__ else error
+        _fail(explain(cause, lambda: _config_keys(config_name)), 1)
+
+
+def register_resolvers() -> None:
+    """Registers the resolver that the configuration uses for run directories."""
+    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+
+
+def _run_dir(ckpt_path: str | None, new_dir: str) -> str:
+    """The run directory that `ckpt_path` lies in, so that a resumed run goes on where it was."""
+    if ckpt_path:
+        candidate = Path(ckpt_path).resolve().parent.parent
+        if (candidate / ".hydra").is_dir():
+            return str(candidate)
+    return new_dir
+
+
+def _raise_stopped(signum: int, frame: FrameType | None) -> NoReturn:
+    # A second signal must not cut short what the first one set in motion.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise Stopped(signum)
+
+
+def _check_command_line(config_name: str) -> None:
+    """Finds mistakes before Hydra makes a directory."""
+    parser = get_args_parser()
+    args, unknown = parser.parse_known_args()
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        _fail(f"unknown option {unknown[0]}{similar(unknown[0], options)}; see --help", 2)
+    runs_task = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+    # A sweep's overrides are lists of values: its jobs are checked one by one.
+    if runs_task and not args.multirun and args.config_dir is None and args.config_path is None:
+        with initialize_config_dir(CONF_DIR, version_base="1.3"):
+            check_limits(compose(args.config_name or config_name, args.overrides))
+
+
+def _keeping_tracebacks(task: Task) -> Task:
+    """Wraps a task so that it checks its configuration and logs what ends it."""
+
+    @functools.wraps(task)
+    def wrapped(config: DictConfig) -> Any:
+        try:
+            check_limits(config)
+            return task(config)
+        except BaseException as error:
+            # At debug level: the run's log has it, the terminal does not.
+            log.debug("The task ended with an error", exc_info=True)
+            if isinstance(error, Exception) and HydraConfig.get().mode == RunMode.RUN:
+                raise _Failed from error
+            raise
+
+    return wrapped
+
+
+def _config_keys(config_name: str) -> list[str]:
+    """Every key and group of the configuration, dotted, as suggestions are drawn from."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        config = compose(config_name)
+    groups = [path.name for path in Path(CONF_DIR).iterdir() if path.is_dir()]
+    return groups + _dotted_keys(OmegaConf.to_container(config, resolve=False))
+
+
+def _dotted_keys(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    keys = []
+    for key, child in node.items():
+        keys += [f"{prefix}{key}", *_dotted_keys(child, f"{prefix}{key}.")]
+    return keys
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(exit_code)

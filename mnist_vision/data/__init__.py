@@ -1,0 +1,1 @@
+"""Getting MNIST, checking it, batching it, augmenting it."""

@@ -1,0 +1,59 @@
+"""Small random distortions of digits, drawn per image and applied to a whole batch at once."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that torch users know
+
+from mnist_vision.errors import check_real
+
+
+class RandomAffine:
+    """Rotates, shifts and scales each image by its own random amounts, about the centre.
+
+    torchvision's transform of the same name draws one set of amounts for a whole batch; this one
+    draws a set per image, on the device of the images, and resamples bilinearly in one call.
+
+    Args:
+        degrees: Largest rotation either way, in degrees, 0 to 180.
+        shift: Largest translation along each axis, in pixels, 0 to 14.
+        scale: Largest relative change of size: the factor lies between 1 / (1 + scale) and
+            1 + scale, uniformly in its logarithm; 0 to 1.
+
+    Raises:
+        FieldError: If an amount is outside its range.
+    """
+
+    def __init__(self, degrees: float = 0.0, shift: float = 0.0, scale: float = 0.0) -> None:
+        check_real("degrees", degrees, 0, 180)
+        check_real("shift", shift, 0, 14)
+        check_real("scale", scale, 0, 1)
+        self.degrees = degrees
+        self.shift = shift
+        self.scale = scale
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Distorts a batch.
+
+        Args:
+            images: `Tensor[B, C, H, W]` float.
+
+        Returns:
+            A tensor of the same shape; what comes from outside an image is 0.
+        """
+        if not (self.degrees or self.shift or self.scale):
+            return images
+        height, width = images.shape[-2:]
+        # One draw for all four amounts: rows are angle, log scale, horizontal and vertical shift.
+        amounts = torch.rand(4, len(images), device=images.device, dtype=images.dtype) * 2 - 1
+        angle = amounts[0] * math.radians(self.degrees)
+        zoom = torch.exp(amounts[1] * -math.log1p(self.scale))
+        cosine, sine = zoom * angle.cos(), zoom * angle.sin()
+        # affine_grid maps output to input positions, both in [-1, 1]: half a side is 1.
+        right = amounts[2] * (2 * self.shift / width)
+        down = amounts[3] * (2 * self.shift / height)
+        rows = [cosine, -sine, right, sine, cosine, down]
+        inverse = torch.stack(rows, dim=1).view(-1, 2, 3)
+        grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, align_corners=False)

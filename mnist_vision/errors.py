@@ -1,0 +1,62 @@
+"""Errors for people, and the checks that raise them."""
+
+import math
+
+
+class UserError(Exception):
+    """Something the user can mend: one line that names the thing and says what to do."""
+
+
+class FieldError(ValueError):
+    """A setting outside its range.
+
+    Args:
+        field: Name of the setting, as the constructor spells it.
+        value: What was received.
+        allowed: The allowed range, in words.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}={value}: must be {allowed}")
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
+def check_whole(field: str, value: object, low: int, high: int | None = None) -> None:
+    """Raises unless `value` is an integer of at least `low` and, where given, at most `high`.
+
+    Raises:
+        FieldError: Naming the field, the value and the range.
+    """
+    allowed = f"a whole number of at least {low}"
+    if high is not None:
+        allowed = f"a whole number from {low} to {high}"
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < low
+        or (high is not None and value > high)
+    ):
+        raise FieldError(field, value, allowed)
+
+
+def check_real(
+    field: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False
+) -> None:
+    """Raises unless `value` is a finite number in [low, high], or (low, high] with `open_low`.
+
+    Raises:
+        FieldError: Naming the field, the value and the range.
+    """
+    bounds = f"{'above' if open_low else 'of at least'} {low:g}"
+    if not math.isinf(high):
+        bounds += f" and at most {high:g}"
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or not low <= value <= high
+        or (open_low and value == low)
+    ):
+        raise FieldError(field, value, f"a number {bounds}")

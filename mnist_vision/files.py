@@ -1,0 +1,80 @@
+"""Files that are never half-written, and folders that have one owner."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from mnist_vision.errors import UserError
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside `path` that takes its place once it is complete and on disk.
+
+    A crash, a full disk or an exception inside the block leaves the old file as it was. The folder
+    is made if it is missing.
+
+    Args:
+        path: The file to write or replace.
+
+    Yields:
+        A binary file to write the new contents to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, not in $TMPDIR: os.replace is atomic within one filesystem only.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process, so that no second run writes into it.
+
+    Raises:
+        UserError: If another process holds it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process is writing to this run directory; "
+            "wait for it to end, or choose another with hydra.run.dir=DIR"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut, where the platform can open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

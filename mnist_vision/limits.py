@@ -1,0 +1,32 @@
+"""The ranges of settings that other libraries take and would reject late, or not at all.
+
+The classes of this package check their own arguments.
+"""
+
+from functools import partial
+
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_vision.errors import check_real, check_whole
+
+LIMITS = {
+    "seed": partial(check_whole, low=0, high=2**32 - 1),
+    "optimizer.lr": partial(check_real, low=0, open_low=True),
+    "optimizer.weight_decay": partial(check_real, low=0),
+    "optimizer.momentum": partial(check_real, low=0, high=1),
+    "trainer.max_epochs": partial(check_whole, low=1),
+    "trainer.log_every_n_steps": partial(check_whole, low=1),
+}
+
+
+def check_limits(config: DictConfig) -> None:
+    """Checks those settings of `LIMITS` that the configuration has.
+
+    Raises:
+        FieldError: Naming the first setting that is out of range, its value and the range.
+    """
+    for key, check in LIMITS.items():
+        group, _, _ = key.rpartition(".")
+        holder = OmegaConf.select(config, group) if group else config
+        if holder is not None and key.rpartition(".")[2] in holder:
+            check(key, OmegaConf.select(config, key))

@@ -1,0 +1,138 @@
+"""The contract that all architectures share."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that torch users know
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from mnist_vision.data.datamodule import Batch
+from mnist_vision.data.mnist import NUM_CLASSES
+
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
+
+
+class DigitClassifier(LightningModule):
+    """A network that gives each image ten scores, the highest of which is its prediction.
+
+    A subclass writes `forward(images)`, which maps float32 `[B, 1, H, W]` in [0, 1] to scores
+    `[B, 10]`, and calls `save_hyperparameters(logger=False)` on arguments that are plain values.
+    One that is not trained on the cross-entropy of its scores writes `losses` too. The rest, which
+    is the same for all architectures, stands here: steps, metrics, optimizer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_metrics = _metrics("train")
+        self.val_metrics = _metrics("val")
+        self.test_metrics = _metrics("test")
+        self._optimizer: OptimizerFactory | None = None
+        self._scheduler: SchedulerFactory | None = None
+
+    @property
+    def architecture(self) -> str:
+        """Name of the architecture: that of its module."""
+        return type(self).__module__.rpartition(".")[2]
+
+    def set_recipe(self, optimizer: OptimizerFactory, scheduler: SchedulerFactory) -> None:
+        """Says how the network is to be trained.
+
+        Not part of the constructor, so that a checkpoint rebuilds a network from plain values.
+
+        Args:
+            optimizer: Makes the optimizer from parameters or parameter groups.
+            scheduler: Makes the schedule from the optimizer and the number of steps.
+        """
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The terms whose sum is trained on.
+
+        Args:
+            images: `Tensor[B, 1, H, W]` float32 in [0, 1].
+            targets: `Tensor[B]` int64 in 0..9.
+
+        Returns:
+            Named scalars.
+        """
+        return {"loss_classifier": F.cross_entropy(self(images), targets)}
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """What `scores` `[B, 10]` say as probabilities `[B, 10]`; here they are logits."""
+        return scores.softmax(dim=1)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimizer trains; a group may have a learning rate of its own."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Makes the optimizer and its schedule from the recipe."""
+        assert self._optimizer is not None, "set_recipe comes before fit"
+        assert self._scheduler is not None
+        optimizer = self._optimizer(self.parameter_groups())
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self._scheduler(optimizer, num_steps)
+        # LearningRateMonitor logs under this name.
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"},
+        }
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Sums the losses, and logs the sum as `train/loss` and each of several by its name."""
+        images, targets = batch
+        losses = self.losses(images, targets)
+        loss = sum(losses.values(), start=images.new_zeros(()))
+        terms = {"train/loss": loss}
+        if len(losses) > 1:
+            terms |= {f"train/{name}": term for name, term in losses.items()}
+        self.log_dict(
+            {name: term.detach() for name, term in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(targets),
+        )
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measures validation images (loader 0) and the fixed sample of training images (1)."""
+        metrics = (self.val_metrics, self.train_metrics)[dataloader_idx]
+        self._measure(metrics, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Measures test images.
+
+        Returns:
+            `scores` `[B, 10]` and `targets` `[B]`, for callbacks.
+        """
+        return {"scores": self._measure(self.test_metrics, batch), "targets": batch[1]}
+
+    def _measure(self, metrics: MetricCollection, batch: Batch) -> Tensor:
+        images, targets = batch
+        scores: Tensor = self(images)
+        metrics.update(scores, targets)
+        # The objects are logged, not their values: they then count every image once.
+        self.log_dict(metrics, on_step=False, on_epoch=True, add_dataloader_idx=False)
+        return scores
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the name of the architecture, by which the checkpoint can be loaded."""
+        checkpoint["architecture"] = self.architecture
+
+
+def _metrics(stage: str) -> MetricCollection:
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(NUM_CLASSES, average="micro"),
+            "f1": MulticlassF1Score(NUM_CLASSES, average="macro"),
+        },
+        prefix=f"{stage}/",
+    )

@@ -1,0 +1,101 @@
+"""A plain convolutional network: convolutions, pooling, fully connected layers."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.errors import FieldError, check_real, check_whole
+from mnist_vision.models.classifier import DigitClassifier
+
+IMAGE_SIZE = 28
+# Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1].
+PIXEL_MEAN = 0.1307
+PIXEL_STD = 0.3081
+
+
+class CNN(DigitClassifier):
+    """Stages of 3x3 convolutions (padding 1, stride 1), each ending in a 2x2 max pooling.
+
+    A convolution is followed by batch normalisation, where that is on, and ReLU. Behind the last
+    stage come a hidden layer, where its size is not 0, and the layer of the ten logits, each
+    behind dropout.
+
+    Args:
+        widths: Channels of each stage, 1 to 4 stages of at least 1 channel.
+        convs_per_stage: Convolutions in each stage, at least 1.
+        hidden: Units of the hidden layer; 0 for none.
+        dropout: Probability of dropping a unit before each fully connected layer, 0 to 0.95.
+        batch_norm: Whether convolutions are followed by batch normalisation.
+
+    Raises:
+        FieldError: If an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (32, 64),
+        convs_per_stage: int = 1,
+        hidden: int = 128,
+        dropout: float = 0.25,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 1 <= len(widths) <= 4:
+            raise FieldError("widths", list(widths), "a list of 1 to 4 whole numbers")
+        for width in widths:
+            check_whole("widths", width, 1)
+        check_whole("convs_per_stage", convs_per_stage, 1)
+        check_whole("hidden", hidden, 0)
+        check_real("dropout", dropout, 0, 0.95)
+        self.save_hyperparameters(logger=False)
+
+        stages = []
+        channels = 1
+        for width in widths:
+            stages.append(_stage(channels, width, convs_per_stage, batch_norm))
+            channels = width
+        self.stages = nn.Sequential(*stages)
+        side = IMAGE_SIZE // 2 ** len(widths)
+        self.head = _head(channels * side**2, hidden, dropout)
+        # Pixels stored next to their channels: the layout that convolutions on a CPU are fast in.
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images to logits.
+
+        Args:
+            images: `Tensor[B, 1, 28, 28]` float32 in [0, 1].
+
+        Returns:
+            Logits `Tensor[B, 10]`.
+        """
+        features = self.stages((images - PIXEL_MEAN) / PIXEL_STD)
+        logits: Tensor = self.head(features)
+        return logits
+
+
+def _stage(in_channels: int, width: int, num_convs: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index in range(num_convs):
+        layers.append(nn.Conv2d(in_channels, width, 3, padding=1, bias=not batch_norm))
+        # Pooling before normalisation and ReLU leaves these a quarter of the pixels. ReLU keeps
+        # order, so max pooling may come before it without a change; the idea is airbench's,
+        # https://github.com/KellerJordan/cifar10-airbench.
+        if index == num_convs - 1:
+            layers.append(nn.MaxPool2d(2))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(width))
+        layers.append(nn.ReLU(inplace=True))
+        in_channels = width
+    return nn.Sequential(*layers)
+
+
+def _head(num_features: int, hidden: int, dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Flatten()]
+    if hidden:
+        layers += [nn.Dropout(dropout), nn.Linear(num_features, hidden), nn.ReLU(inplace=True)]
+        num_features = hidden
+    layers += [nn.Dropout(dropout), nn.Linear(num_features, NUM_CLASSES)]
+    return nn.Sequential(*layers)

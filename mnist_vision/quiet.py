@@ -1,0 +1,16 @@
+"""Silences the notices of libraries that do not apply here, and no others."""
+
+import logging
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Keeps Lightning's greetings, tips and inapplicable advice off the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # The data is in memory: a worker process would only slow it down.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning's own call, deprecated by torch.
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    # A resumed run writes where it was.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")

@@ -1,0 +1,167 @@
+"""One run from its configuration to its results: data, model, trainer, fit, test."""
+
+import logging
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_vision.callbacks.history import History
+from mnist_vision.checkpoints import check_resumable, load_classifier
+from mnist_vision.errors import UserError
+from mnist_vision.evaluation import TestResult, run_test
+from mnist_vision.explain import first_line
+from mnist_vision.files import own_folder
+from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.quiet import quiet_libraries
+from mnist_vision.results import (
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    environment,
+    table,
+    test_lines,
+    write_json,
+    write_predictions,
+)
+from mnist_vision.tensorboard import log_test
+
+log = logging.getLogger(__name__)
+
+
+def run(config: DictConfig) -> float:
+    """Trains, tests the checkpoint that validation chose, and writes the results.
+
+    Args:
+        config: The composed `conf/train.yaml`.
+
+    Returns:
+        The best validation accuracy.
+
+    Raises:
+        UserError: If something the user can mend stands in the way.
+    """
+    output_dir = Path(config.output_dir)
+    is_first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    with own_folder(output_dir) if is_first_process else nullcontext():
+        return _run(config, output_dir)
+
+
+def _run(config: DictConfig, output_dir: Path) -> float:
+    quiet_libraries()
+    torch.set_flush_denormal(True)  # Adam's averages decay into denormals, which are slow
+    seed_everything(config.seed, workers=True, verbose=False)
+
+    datamodule: LightningDataModule = instantiate(config.data, _convert_="all")
+    model: DigitClassifier = instantiate(config.model, _convert_="all")
+    _set_recipe(model, config)
+    history = History()
+    callbacks = [*instantiate(config.callbacks, _convert_="all").values(), history]
+    logger: Logger = instantiate(config.logger)
+    trainer: Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger)
+    if config.ckpt_path is not None:
+        check_resumable(config.ckpt_path, model, config.trainer.max_epochs)
+
+    num_parameters, num_trainable = _count(model)
+    log.info(
+        "%s: %s weights, %s of them trained; seed %s; %s; %s",
+        model.architecture,
+        f"{num_parameters:,}",
+        f"{num_trainable:,}",
+        config.seed,
+        trainer.strategy.root_device,
+        output_dir,
+    )
+    trainer.fit(model, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
+    _leave_process_group()
+    best = trainer.checkpoint_callback
+    best_accuracy = float(best.best_model_score)  # type: ignore[union-attr]
+    if not trainer.is_global_zero:
+        return best_accuracy
+
+    final = history.rows[-1]
+    tested = load_classifier(best.best_model_path)  # type: ignore[union-attr]
+    outcome = run_test(tested, datamodule, accelerator=config.trainer.accelerator)
+    results = {
+        "version": 1,
+        "architecture": model.architecture,
+        "status": "completed",
+        "seed": config.seed,
+        "epochs": len(history.rows),
+        "num_parameters": num_parameters,
+        "num_trainable_parameters": num_trainable,
+        "weights": model.hparams.get("weights"),
+        "history": history.rows,
+        "train": {"loss": final["train/loss"], "accuracy": final["train/accuracy"]},
+        "test": outcome.summary(),
+        "seconds": {"fit": final["seconds"], "test": round(outcome.seconds, 3)},
+        "environment": environment(trainer),
+    }
+    _log_outcome(logger, config, tested, datamodule, outcome, trainer.global_step)
+    write_predictions(output_dir / PREDICTIONS_FILE, outcome)
+    write_json(output_dir / RESULTS_FILE, results)
+    _show(results, output_dir)
+    return best_accuracy
+
+
+def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
+    optimizer, scheduler = instantiate(config.optimizer), instantiate(config.scheduler)
+    try:
+        # A rehearsal: what the two do not accept is better known now than after the data.
+        scheduler(optimizer([{"params": [torch.zeros(1, requires_grad=True)]}]), 1)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer or scheduler: {first_line(error)}") from error
+    model.set_recipe(optimizer, scheduler)
+
+
+def _count(model: DigitClassifier) -> tuple[int, int]:
+    """Number of weights, and of those that are trained."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
+
+
+def _leave_process_group() -> None:
+    """Ends distributed training: the test that follows runs on one device alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def _log_outcome(
+    logger: Logger,
+    config: DictConfig,
+    model: DigitClassifier,
+    datamodule: Any,
+    outcome: TestResult,
+    step: int,
+) -> None:
+    logger.log_metrics(outcome.metrics, step=step)
+    settings = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(settings, dict)
+    chosen = ("seed", "model", "data", "optimizer", "scheduler", "trainer")
+    hyperparameters = {key: settings[key] for key in chosen}
+    log_test(logger, hyperparameters, model, datamodule.test_set, outcome, step)
+    logger.finalize("success")
+
+
+def _show(results: dict[str, Any], output_dir: Path) -> None:
+    """The table at the end, and where to look."""
+    train, seconds = results["train"], results["seconds"]
+    first = {
+        "training loss": f"{train['loss']:.4f}",
+        "training accuracy": f"{train['accuracy']:.4f}",
+    }
+    best = output_dir / "checkpoints" / "best.ckpt"
+    last = {
+        "training time": f"{seconds['fit']:.1f} s",
+        "results": str(output_dir / RESULTS_FILE),
+        "curves, pictures": f"tensorboard --logdir {output_dir}",
+        "test it again": f"python -m mnist_vision.evaluate ckpt_path={best}",
+    }
+    for line in [*table(first), *test_lines(results["test"]), *table(last)]:
+        log.info(line)
