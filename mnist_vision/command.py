@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_vision.errors import Stopped
 from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 
@@ -37,14 +38,6 @@ def _conf_dir() -> str:
 
 
 CONF_DIR = _conf_dir()
-
-
-class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived. Not an Exception: nothing that mends errors may swallow it."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.exit_code = 128 + signum
 
 
 class _Failed(BaseException):

@@ -1,10 +1,26 @@
 """Errors for people, and the checks that raise them."""
 
 import math
+import signal
 
 
 class UserError(Exception):
     """Something the user can mend: one line that names the thing and says what to do."""
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived. Not an Exception: nothing that mends errors may swallow it.
+
+    Args:
+        signum: Number of the signal.
+
+    Attributes:
+        exit_code: What the process exits with, by the convention of shells.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum
 
 
 class FieldError(ValueError):

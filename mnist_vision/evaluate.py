@@ -24,6 +24,7 @@ def task(config: DictConfig) -> float:
     # torch and Lightning take seconds to import: not before the command line is known to be right.
     from hydra.utils import instantiate
 
+    from mnist_vision.accelerators import check_accelerator
     from mnist_vision.checkpoints import load_classifier
     from mnist_vision.evaluation import run_test
     from mnist_vision.quiet import quiet_libraries
@@ -36,6 +37,7 @@ def task(config: DictConfig) -> float:
     )
 
     quiet_libraries()
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
     model = load_classifier(config.ckpt_path)
     datamodule = instantiate(config.data, _convert_="all")
     outcome = run_test(model, datamodule, accelerator=config.trainer.accelerator)

@@ -24,7 +24,7 @@ def explain(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
     if isinstance(error, UserError | FieldError):
         return str(error)
     if isinstance(error, MissingMandatoryValue):
-        key = str(error).rpartition(" ")[2].splitlines()[0]
+        key = error.full_key
         return f"{key} is required; give it as {key}=VALUE"
     if isinstance(error, MissingConfigException):
         return _explain_missing_choice(error)

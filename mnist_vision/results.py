@@ -32,6 +32,12 @@ def environment(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def read_results(run_dir: Path) -> dict[str, Any]:
+    """Reads the results of a finished run."""
+    results: dict[str, Any] = json.loads((run_dir / RESULTS_FILE).read_text())
+    return results
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes one JSON object, atomically."""
     with write_atomically(path) as file:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_vision.accelerators import check_accelerator
 from mnist_vision.callbacks.history import History
 from mnist_vision.checkpoints import check_resumable, load_classifier
-from mnist_vision.errors import UserError
+from mnist_vision.errors import Stopped, UserError
 from mnist_vision.evaluation import TestResult, run_test
 from mnist_vision.explain import first_line
 from mnist_vision.files import own_folder
@@ -57,6 +59,7 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     torch.set_flush_denormal(True)  # Adam's averages decay into denormals, which are slow
     seed_everything(config.seed, workers=True, verbose=False)
 
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
     datamodule: LightningDataModule = instantiate(config.data, _convert_="all")
     model: DigitClassifier = instantiate(config.model, _convert_="all")
     _set_recipe(model, config)
@@ -68,16 +71,16 @@ def _run(config: DictConfig, output_dir: Path) -> float:
         check_resumable(config.ckpt_path, model, config.trainer.max_epochs)
 
     num_parameters, num_trainable = _count(model)
-    log.info(
-        "%s: %s weights, %s of them trained; seed %s; %s; %s",
-        model.architecture,
-        f"{num_parameters:,}",
-        f"{num_trainable:,}",
-        config.seed,
-        trainer.strategy.root_device,
-        output_dir,
-    )
-    trainer.fit(model, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
+    if trainer.is_global_zero:
+        log.info(
+            f"{model.architecture}: {num_parameters:,} weights, {num_trainable:,} of them trained; "
+            f"seed {config.seed}; on {trainer.strategy.root_device}; {output_dir}"
+        )
+    try:
+        trainer.fit(model, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
+    except Stopped:
+        _say_how_to_continue(output_dir, len(history.rows))
+        raise
     _leave_process_group()
     best = trainer.checkpoint_callback
     best_accuracy = float(best.best_model_score)  # type: ignore[union-attr]
@@ -123,6 +126,14 @@ def _count(model: DigitClassifier) -> tuple[int, int]:
     """Number of weights, and of those that are trained."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
+
+
+def _say_how_to_continue(output_dir: Path, num_epochs: int) -> None:
+    last = output_dir / "checkpoints" / "last.ckpt"
+    if last.exists():
+        given = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
+        command = ["python -m mnist_vision.train", *given, f"ckpt_path={last}"]
+        log.info("epochs completed: %d; continue with\n  %s", num_epochs, " ".join(command))
 
 
 def _leave_process_group() -> None:

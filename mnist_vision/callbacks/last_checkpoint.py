@@ -40,6 +40,10 @@ class LastCheckpoint(ModelCheckpoint):
         if self._restored is not None:
             _restore_generators(self._restored)
             self._restored = None
+            if trainer.current_epoch > 0:
+                # Making the iterator of an epoch draws a random number. Lightning does it after
+                # the checkpoint of the epoch before, but in a resumed run before this hook.
+                iter(trainer.train_dataloader)  # type: ignore[arg-type]
         else:
             assert self.dirpath is not None
             self._save_checkpoint(trainer, os.path.join(self.dirpath, "last.ckpt"))

@@ -20,6 +20,11 @@ class EpochProgress(ProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self._bar: tqdm[Any] | None = None
+        self._is_shown = True
+
+    def disable(self) -> None:
+        """Shows nothing; Lightning calls this in every process but the first."""
+        self._is_shown = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar, at the step a resumed training continues from."""
@@ -31,7 +36,7 @@ class EpochProgress(ProgressBar):
             mininterval=0.5,
             leave=False,
             dynamic_ncols=True,
-            disable=None if trainer.is_global_zero else True,  # None: unless there is no terminal
+            disable=None if self._is_shown else True,  # None: where there is no terminal
         )
 
     def on_train_batch_end(
@@ -48,7 +53,7 @@ class EpochProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the epoch's line above the bar."""
-        if not trainer.is_global_zero:
+        if not self._is_shown:
             return
         assert self._bar is not None
         metrics = trainer.callback_metrics

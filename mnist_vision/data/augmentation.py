@@ -49,11 +49,13 @@ class RandomAffine:
         amounts = torch.rand(4, len(images), device=images.device, dtype=images.dtype) * 2 - 1
         angle = amounts[0] * math.radians(self.degrees)
         zoom = torch.exp(amounts[1] * -math.log1p(self.scale))
-        cosine, sine = zoom * angle.cos(), zoom * angle.sin()
-        # affine_grid maps output to input positions, both in [-1, 1]: half a side is 1.
+        # affine_grid wants the inverse map, from output to input positions, both in [-1, 1] (half
+        # a side is 1): undo the shift, then the rotation and the change of size.
         right = amounts[2] * (2 * self.shift / width)
         down = amounts[3] * (2 * self.shift / height)
-        rows = [cosine, -sine, right, sine, cosine, down]
+        cosine, sine = zoom * angle.cos(), zoom * angle.sin()
+        rows = [cosine, sine, -cosine * right - sine * down]
+        rows += [-sine, cosine, sine * right - cosine * down]
         inverse = torch.stack(rows, dim=1).view(-1, 2, 3)
         grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, align_corners=False)

@@ -98,6 +98,7 @@ class DigitClassifier(LightningModule):
             {name: term.detach() for name, term in terms.items()},
             on_step=False,
             on_epoch=True,
+            sync_dist=True,
             batch_size=len(targets),
         )
         return loss

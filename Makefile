@@ -1,0 +1,48 @@
+# Everything here sets itself up: a virtual environment in .venv, the packages, the data.
+# ARGS are handed on: make train ARGS="trainer.max_epochs=3"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test check format benchmark tensorboard clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Make the virtual environment and install the tested versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(INSTALLED) ## Train a CNN on MNIST and test it (about 2 minutes)
+	$(BIN)/python -m mnist_vision.train $(ARGS)
+
+test: $(INSTALLED) ## Run the tests, with the real data (about 4 minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Put style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(INSTALLED) ## Measure speed against the usual ways (about 10 minutes)
+	$(BIN)/python -m mnist_vision.benchmark $(ARGS)
+
+tensorboard: $(INSTALLED) ## Look at all runs in TensorBoard
+	$(BIN)/tensorboard --logdir outputs
+
+clean: ## Remove the virtual environment and caches, not outputs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,257 @@
+"""Speed as ratios: two ways of doing the same thing, measured in turns, in one process."""
+
+import logging
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose
+from hydra.utils import instantiate
+from lightning import Callback, Trainer, seed_everything
+from omegaconf import DictConfig
+from torch.nn import functional as F  # noqa: N812 - the name that torch users know
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import MNIST
+
+from mnist_vision.beginner import BeginnerNetwork, accuracy, train_epoch
+from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.errors import FieldError, check_whole
+from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.models.cnn import PIXEL_MEAN, PIXEL_STD
+from mnist_vision.quiet import quiet_libraries
+from mnist_vision.results import read_results, write_json
+from mnist_vision.training import run as run_training
+
+log = logging.getLogger(__name__)
+
+MAX_BEGINNER_EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Args:
+        what: What was measured.
+        ours: Our figure.
+        theirs: The figure it is compared with, if there is one.
+        unit: The unit of both.
+        ratio: Ours to theirs, in the sense that `verdict` explains.
+        verdict: The comparison in words.
+    """
+
+    what: str
+    ours: float
+    theirs: float | None
+    unit: str
+    ratio: float | None
+    verdict: str
+
+
+def run(config: DictConfig) -> None:
+    """Measures the parts of `conf/benchmark.yaml`, prints the table, writes `benchmark.json`.
+
+    Raises:
+        FieldError: If a part is unknown or the number of repeats is less than 1.
+    """
+    parts: dict[str, Callable[[DictConfig], list[Row]]] = {
+        "data": measure_data_path,
+        "lightning": measure_lightning,
+        "target": measure_target,
+        "startup": measure_startup,
+    }
+    for part in config.parts:
+        if part not in parts:
+            raise FieldError("parts", part, f"some of {', '.join(parts)}")
+    check_whole("repeats", config.repeats, 1)
+    quiet_libraries()
+    torch.set_flush_denormal(True)
+    rows = []
+    for part in config.parts:
+        log.info("measuring: %s", part)
+        rows += parts[part](config)
+    for line in _table(rows):
+        log.info(line)
+    write_json(
+        Path(config.output_dir) / "benchmark.json",
+        {"version": 1, "threads": torch.get_num_threads(), "rows": [asdict(row) for row in rows]},
+    )
+
+
+def measure_data_path(config: DictConfig) -> list[Row]:
+    """One pass over the training images: images/s against torchvision's usual path.
+
+    Both deliver normalised float32 batches of the same size in shuffled order.
+    """
+    datamodule = _datamodule(config)
+    usual = MNIST(
+        Path(config.data.root).expanduser(),
+        transform=transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((PIXEL_MEAN,), (PIXEL_STD,))]
+        ),
+    )
+
+    def ours() -> int:
+        count = 0
+        for batch in datamodule.train_dataloader():
+            images, _ = datamodule.on_after_batch_transfer(batch, 0)
+            count += len((images - PIXEL_MEAN) / PIXEL_STD)
+        return count
+
+    def theirs() -> int:
+        loader = DataLoader(usual, datamodule.batch_size, shuffle=True)
+        return sum(len(images) for images, _ in loader)
+
+    speeds = _in_turns([_images_per_second(ours), _images_per_second(theirs)], config.repeats)
+    ratio = speeds[0] / speeds[1]
+    verdict = f"{ratio:.0f} times as fast"
+    return [Row("data path", speeds[0], speeds[1], "images/s", ratio, verdict)]
+
+
+def measure_lightning(config: DictConfig) -> list[Row]:
+    """One training epoch of the default recipe: under Lightning, and as a bare loop."""
+    datamodule = _datamodule(config)
+    settings = compose("train")
+
+    def prepare() -> DigitClassifier:
+        seed_everything(0, verbose=False)
+        model: DigitClassifier = instantiate(settings.model, _convert_="all")
+        model.set_recipe(instantiate(settings.optimizer), instantiate(settings.scheduler))
+        return model.train()
+
+    def ours() -> float:
+        clock = _EpochClock()
+        kept = ("progress", "finite_loss", "learning_rate")
+        callbacks = [instantiate(settings.callbacks[name]) for name in kept]
+        trainer: Trainer = instantiate(
+            settings.trainer,
+            max_epochs=1,
+            limit_val_batches=0,
+            accelerator="cpu",
+            enable_checkpointing=False,
+            callbacks=[*callbacks, clock],
+            logger=instantiate(settings.logger),
+        )
+        augmented = instantiate(config.data, _convert_="all")
+        trainer.fit(prepare(), datamodule=augmented)
+        return clock.seconds
+
+    def theirs() -> float:
+        model = prepare()
+        augment = instantiate(config.data.augmentation)
+        loader = datamodule.train_dataloader()
+        optimizer = instantiate(settings.optimizer)(model.parameters())
+        scheduler = instantiate(settings.scheduler)(optimizer, len(loader))
+        started = time.perf_counter()
+        for batch in loader:
+            images, targets = datamodule.on_after_batch_transfer(batch, 0)
+            loss = F.cross_entropy(model(augment(images)), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+        return time.perf_counter() - started
+
+    seconds = _in_turns([ours, theirs], config.repeats)
+    ratio = seconds[0] / seconds[1]
+    verdict = f"Lightning adds {ratio - 1:+.1%}"
+    return [Row("training epoch", seconds[0], seconds[1], "s", ratio, verdict)]
+
+
+def measure_target(config: DictConfig) -> list[Row]:
+    """Seconds of training to a test accuracy: `experiment=speedrun` against a beginner's loop.
+
+    Ours is a recipe of fixed length, chosen on validation images and tested once; its time covers
+    validation too. The beginner's loop may look at the test images after each epoch and stop as
+    soon as it is there, and its testing is not counted.
+    """
+    settings = compose("train", ["experiment=speedrun"])
+    settings.output_dir = str(Path(config.output_dir) / "speedrun")
+    Path(settings.output_dir).mkdir()
+    run_training(settings)
+    results = read_results(Path(settings.output_dir))
+    reached = results["test"]["accuracy"]
+
+    log.info("the beginner's loop, epoch by epoch, until %.4f", config.target_accuracy)
+    seed_everything(0, verbose=False)
+    root = Path(config.data.root).expanduser()
+    network = BeginnerNetwork()
+    seconds, epochs, beginner = 0.0, 0, 0.0
+    while beginner < config.target_accuracy and epochs < MAX_BEGINNER_EPOCHS:
+        seconds += train_epoch(network, root)
+        epochs += 1
+        beginner = accuracy(network, root)
+        log.info("epoch %d  %.0f s  test accuracy %.4f", epochs, seconds, beginner)
+    ratio = seconds / results["seconds"]["fit"]
+    verdict = (
+        f"{ratio:.0f} times as fast to {reached:.4f} (theirs: {beginner:.4f}, {epochs} epochs)"
+    )
+    fit = results["seconds"]["fit"]
+    return [Row(f"training to {config.target_accuracy}", fit, seconds, "s", ratio, verdict)]
+
+
+def measure_startup(config: DictConfig) -> list[Row]:
+    """Seconds until `train` answers without training."""
+    rows = []
+    for argument in ("--help", "--cfg=job", "optimzer.lr=1"):
+        command = [sys.executable, "-m", "mnist_vision.train", argument]
+
+        def answer(command: Sequence[str] = command) -> float:
+            started = time.perf_counter()
+            subprocess.run(command, capture_output=True, check=False)
+            return time.perf_counter() - started
+
+        (seconds,) = _in_turns([answer], config.repeats)
+        rows.append(Row(f"answer to {argument}", seconds, None, "s", None, ""))
+    return rows
+
+
+class _EpochClock(Callback):
+    """Times an epoch, without the set-up before it."""
+
+    seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.seconds = -time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.seconds += time.perf_counter()
+
+
+def _datamodule(config: DictConfig) -> MNISTDataModule:
+    """The data module without augmentation, its data loaded."""
+    datamodule: MNISTDataModule = instantiate(config.data, augmentation=None)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    return datamodule
+
+
+def _images_per_second(count_images: Callable[[], int]) -> Callable[[], float]:
+    def measure() -> float:
+        started = time.perf_counter()
+        return count_images() / (time.perf_counter() - started)
+
+    return measure
+
+
+def _in_turns(measures: Sequence[Callable[[], float]], repeats: int) -> list[float]:
+    """The median of each measure, taken in turns so that a slow minute hits all alike."""
+    rounds = [[measure() for measure in measures] for _ in range(repeats)]
+    return [statistics.median(values) for values in zip(*rounds, strict=True)]
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    lines = [f"{'':<26}{'ours':>12}{'theirs':>12}  unit"]
+    for row in rows:
+        theirs = "" if row.theirs is None else f"{row.theirs:,.2f}"
+        lines.append(
+            f"{row.what:<26}{row.ours:>12,.2f}{theirs:>12}  {row.unit:<10}{row.verdict}".rstrip()
+        )
+    return lines

@@ -1,0 +1,84 @@
+"""What tests share: synthetic digits, the real ones, and commands run as a user runs them."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from mnist_vision.command import CONF_DIR, register_resolvers
+from mnist_vision.data.download import ensure_mnist
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def synthetic_digits(num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images `[N, 1, 28, 28]` uint8 and targets `[N]`: a bar for each class, and noise."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(num_images) % 10
+    images = torch.randint(0, 60, (num_images, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    for image, target in zip(images, targets, strict=True):
+        image[0, 4 + 2 * target : 6 + 2 * target, 6:22] = 255
+    return images, targets
+
+
+@pytest.fixture
+def digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts 600 training and 200 test images in MNIST's place, in this process."""
+
+    def load_split(root: str, split: str) -> tuple[Tensor, Tensor]:
+        return synthetic_digits(600 if split == "train" else 200, seed=len(split))
+
+    module = "mnist_vision.data.datamodule"
+    monkeypatch.setattr(f"{module}.load_split", load_split)
+    monkeypatch.setattr(f"{module}.ensure_mnist", lambda root, download: None)
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> str:
+    """Where the real MNIST lies; fetched now if it is not there yet."""
+    root: str = composed().data.root
+    ensure_mnist(root)
+    return root
+
+
+def composed(*overrides: str, config_name: str = "train") -> DictConfig:
+    """The configuration as the command line would compose it."""
+    register_resolvers()
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        return compose(config_name, list(overrides))
+
+
+@pytest.fixture
+def run_config(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Composes a configuration of `train` for a short run on synthetic digits."""
+
+    def make(*overrides: str) -> DictConfig:
+        short = ["trainer=cpu", "data.val_size=100", "trainer.max_epochs=2"]
+        config = composed(*short, "trainer.log_every_n_steps=1", *overrides)
+        OmegaConf.update(config, "output_dir", str(tmp_path / "run"))
+        (tmp_path / "run").mkdir(exist_ok=True)
+        return config
+
+    return make
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m mnist_vision.NAME ARGS...` in an empty folder."""
+
+    def run(name: str, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"mnist_vision.{name}", *args],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

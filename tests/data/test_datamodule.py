@@ -1,0 +1,130 @@
+import pytest
+import torch
+from lightning import Trainer
+from torch.utils.data import DataLoader
+
+from mnist_vision.data.augmentation import RandomAffine
+from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, stratified_order
+from mnist_vision.errors import FieldError
+from tests.conftest import synthetic_digits
+
+
+@pytest.fixture
+def datamodule(digits):
+    module = MNISTDataModule("nowhere", batch_size=64, eval_batch_size=30, val_size=100)
+    module.setup("fit")
+    module.setup("test")
+    return module
+
+
+def rows(dataset):
+    return {image.numpy().tobytes() for image in dataset.images}
+
+
+def test_batches_keep_the_contract(datamodule):
+    batch = next(iter(datamodule.train_dataloader()))
+    images, targets = datamodule.on_after_batch_transfer(batch, 0)
+    assert images.shape == (64, 1, 28, 28)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() == 1
+    assert targets.dtype == torch.int64
+
+
+def test_a_whole_batch_is_fetched_at_once_and_equals_single_fetches():
+    dataset = DigitDataset(*synthetic_digits(50))
+    images, targets = dataset.__getitems__([3, 3, 41])
+    for position, index in enumerate([3, 3, 41]):
+        image, target = dataset[index]
+        assert torch.equal(images[position], image)
+        assert targets[position] == target
+
+
+def test_training_and_validation_share_no_image_and_are_all_there_is(datamodule):
+    train, val = rows(datamodule.train_set), rows(datamodule.val_set)
+    assert len(train) == 500
+    assert len(val) == 100
+    assert not train & val
+    assert rows(datamodule.train_sample) <= train
+
+
+def test_every_evaluation_image_comes_once_in_order(datamodule):
+    val, sample = datamodule.val_dataloader()
+    for loader, dataset in (
+        (val, datamodule.val_set),
+        (sample, datamodule.train_sample),
+        (datamodule.test_dataloader(), datamodule.test_set),
+    ):
+        images = torch.cat([images for images, _ in loader])
+        assert torch.equal(images, dataset.images)
+
+
+def test_training_batches_are_shuffled_anew_and_cover_everything(datamodule):
+    first, second = (
+        torch.cat([images for images, _ in datamodule.train_dataloader()]) for _ in range(2)
+    )
+    assert len(first) == 500
+    assert not torch.equal(first, second)
+    assert rows(DigitDataset(first, first)) == rows(datamodule.train_set)
+
+
+def test_only_training_batches_are_augmented(digits):
+    module = MNISTDataModule("nowhere", val_size=100, augmentation=RandomAffine(shift=5))
+    module.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.setup("fit")
+    batch = next(iter(module.train_dataloader()))
+    plain = batch[0].float() / 255
+    module.trainer.validating = True
+    assert torch.equal(module.on_after_batch_transfer(batch, 0)[0], plain)
+    module.trainer.training = True
+    assert not torch.equal(module.on_after_batch_transfer(batch, 0)[0], plain)
+
+
+def test_the_loader_is_one_that_lightning_can_distribute(datamodule):
+    loader = datamodule.train_dataloader()
+    assert type(loader) is DataLoader
+    assert loader.sampler.data_source is datamodule.train_set
+
+
+def test_any_prefix_of_the_order_is_stratified():
+    targets = torch.arange(1000) % 10
+    targets[targets == 9] = 0  # one class twice as large, one missing
+    order = stratified_order(targets, seed=0)
+    assert torch.equal(order.sort().values, torch.arange(1000))
+    for size in (10, 97, 500):
+        share = targets[order[:size]].bincount(minlength=10) / size
+        expected = targets.bincount(minlength=10) / 1000
+        assert (share - expected).abs().max() <= 1 / size
+
+
+def test_the_order_depends_on_the_seed_alone():
+    targets = torch.arange(1000) % 10
+    assert torch.equal(stratified_order(targets, 1), stratified_order(targets, 1))
+    assert not torch.equal(stratified_order(targets, 1), stratified_order(targets, 2))
+
+
+def test_the_real_split(mnist_root):
+    module = MNISTDataModule(mnist_root, download=False)
+    module.setup("fit")
+    assert len(module.train_set) == 55_000
+    assert len(module.val_set) == 5_000
+    assert len(module.train_sample) == 10_000
+    share = module.val_set.targets.bincount() / 5_000
+    overall = module.train_set.targets.bincount() / 55_000
+    assert (share - overall).abs().max() < 0.0005
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", "many"),
+        ("eval_batch_size", -1),
+        ("val_size", 60_000),
+        ("val_size", 0),
+        ("split_seed", -1),
+    ],
+)
+def test_sizes_outside_their_range_are_refused(field, value):
+    with pytest.raises(FieldError, match=f"{field}={value}: must be a whole number"):
+        MNISTDataModule("nowhere", **{field: value})

