@@ -15,7 +15,7 @@ from hydra import compose
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
-from torch.nn import functional as F  # noqa: N812 - the name that torch users know
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST

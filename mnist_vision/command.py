@@ -41,7 +41,17 @@ CONF_DIR = _conf_dir()
 
 
 class _Failed(BaseException):
-    """Carries a task's exception past Hydra, which would print a remark of its own."""
+    """Carries a task's exception past Hydra, which would print a remark of its own.
+
+    Args:
+        error: The exception.
+        log_file: Where its traceback was logged.
+    """
+
+    def __init__(self, error: Exception, log_file: Path) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.log_file = log_file
 
 
 def run_command(task: Task, config_name: str) -> None:
@@ -59,6 +69,7 @@ def run_command(task: Task, config_name: str) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _raise_stopped)
     register_resolvers()
+    known_keys = functools.partial(_config_keys, config_name)
     try:
         _check_command_line(config_name)
         hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(
@@ -66,9 +77,10 @@ def run_command(task: Task, config_name: str) -> None:
         )()
     except Stopped as stopped:
         _fail(str(stopped), stopped.exit_code)
-    except (Exception, _Failed) as error:
-        cause = error.__cause__ if isinstance(error, _Failed) and error.__cause__ else error
-        _fail(explain(cause, lambda: _config_keys(config_name)), 1)
+    except _Failed as failed:
+        _fail(explain(failed.error, known_keys, failed.log_file), 1)
+    except Exception as error:
+        _fail(explain(error, known_keys), 1)
 
 
 def register_resolvers() -> None:
@@ -117,8 +129,10 @@ def _keeping_tracebacks(task: Task) -> Task:
         except BaseException as error:
             # At debug level: the run's log has it, the terminal does not.
             log.debug("The task ended with an error", exc_info=True)
-            if isinstance(error, Exception) and HydraConfig.get().mode == RunMode.RUN:
-                raise _Failed from error
+            hydra_config = HydraConfig.get()
+            if isinstance(error, Exception) and hydra_config.mode == RunMode.RUN:
+                folder = Path(hydra_config.runtime.output_dir)
+                raise _Failed(error, folder / f"{hydra_config.job.name}.log") from error
             raise
 
     return wrapped

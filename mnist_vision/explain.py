@@ -5,19 +5,21 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mnist_vision.errors import FieldError, UserError
 
 
-def explain(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
+def explain(
+    error: BaseException, known_keys: Callable[[], list[str]], log_file: Path | None = None
+) -> str:
     """Says in one line what went wrong and, where it is known, what to do.
 
     Args:
         error: What was raised.
         known_keys: Gives the keys of the configuration; called only if a key is unknown.
+        log_file: Where the traceback is, if anywhere; named if the error is an unforeseen one.
     """
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return _explain_instantiation(error, known_keys)
@@ -35,7 +37,8 @@ def explain(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
     # Lightning's own word for settings that cannot be had; importing its class takes seconds.
     if type(error).__name__ == "MisconfigurationException":
         return first_line(error)
-    return f"{type(error).__name__}: {first_line(error)}{_where_the_traceback_is()}"
+    where = f" (traceback in {log_file})" if log_file is not None else ""
+    return f"{type(error).__name__}: {first_line(error)}{where}"
 
 
 def similar(word: str, known: Iterable[str]) -> str:
@@ -78,6 +81,8 @@ def _explain_missing_choice(error: MissingConfigException) -> str:
 
 
 def _explain_override(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
+    if "Ambiguous value" in str(error):
+        return f"{first_line(error)}: to run each of several values, add --multirun"
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown is None:
         return first_line(error)
@@ -90,11 +95,3 @@ def _explain_override(error: BaseException, known_keys: Callable[[], list[str]])
         match = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1)
         suggestion = f"; did you mean {leaves[match[0]]}?" if match else ""
     return f"unknown key {key}{suggestion or '; --cfg job lists all'}"
-
-
-def _where_the_traceback_is() -> str:
-    if not HydraConfig.initialized():
-        return ""
-    hydra_config = HydraConfig.get()
-    path = Path(hydra_config.runtime.output_dir) / f"{hydra_config.job.name}.log"
-    return f" (traceback in {path})" if path.exists() else ""

@@ -96,7 +96,7 @@ def _confusion_matrix(outcome: TestResult) -> Figure:
     figure = _figure(6, 6)
     axes = figure.subplots()
     # Coloured by mistakes alone: beside a thousand hits, three misses would be invisible.
-    axes.imshow(off_diagonal, cmap="Reds", vmin=0, vmax=max(int(off_diagonal.max()), 4))
+    axes.imshow(off_diagonal.numpy(), cmap="Reds", vmin=0, vmax=max(int(off_diagonal.max()), 4))
     for true in range(NUM_CLASSES):
         for predicted in range(NUM_CLASSES):
             count = int(counts[true, predicted])
@@ -128,7 +128,7 @@ def _worst_mistakes(
             index = worst.pop(0)
             image, target = test_set[index]
             pred = int(outcome.preds[index])
-            axes.imshow(image[0], cmap="gray_r")
+            axes.imshow(image[0].numpy(), cmap="gray_r")
             axes.set_title(
                 f"{int(target)} as {pred}  {float(probabilities[index, pred]):.1%}", fontsize=10
             )

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_vision.accelerators import check_accelerator
 from mnist_vision.callbacks.history import History
 from mnist_vision.checkpoints import check_resumable, load_classifier
-from mnist_vision.errors import Stopped, UserError
+from mnist_vision.errors import FieldError, Stopped, UserError
 from mnist_vision.evaluation import TestResult, run_test
 from mnist_vision.explain import first_line
 from mnist_vision.files import own_folder
@@ -113,13 +113,17 @@ def _run(config: DictConfig, output_dir: Path) -> float:
 
 
 def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
-    optimizer, scheduler = instantiate(config.optimizer), instantiate(config.scheduler)
+    make_optimizer, make_scheduler = instantiate(config.optimizer), instantiate(config.scheduler)
+    # A rehearsal: what the two do not accept is better known now than after the data.
     try:
-        # A rehearsal: what the two do not accept is better known now than after the data.
-        scheduler(optimizer([{"params": [torch.zeros(1, requires_grad=True)]}]), 1)
+        optimizer = make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
     except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer or scheduler: {first_line(error)}") from error
-    model.set_recipe(optimizer, scheduler)
+        raise UserError(f"optimizer: {first_line(error)}") from error
+    try:
+        make_scheduler(optimizer, 1)
+    except FieldError as error:
+        raise FieldError(f"scheduler.{error.field}", error.value, error.allowed) from error
+    model.set_recipe(make_optimizer, make_scheduler)
 
 
 def _count(model: DigitClassifier) -> tuple[int, int]:

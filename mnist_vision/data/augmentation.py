@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that torch users know
+from torch.nn import functional as F
 
 from mnist_vision.errors import check_real
 

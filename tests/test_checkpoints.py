@@ -1,0 +1,139 @@
+import pickle
+import resource
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_vision.checkpoints import (
+    AtomicCheckpointIO,
+    check_resumable,
+    load_classifier,
+    read_checkpoint,
+)
+from mnist_vision.errors import UserError
+from mnist_vision.models.cnn import CNN
+
+
+@pytest.fixture
+def model():
+    return CNN(widths=[2, 3], hidden=4)
+
+
+def save(model, path, **changes):
+    checkpoint = {
+        "architecture": model.architecture,
+        "hyper_parameters": dict(model.hparams),
+        "state_dict": model.state_dict(),
+        "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}},
+    }
+    AtomicCheckpointIO().save_checkpoint(checkpoint | changes, path)
+    return path
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    return save(model, tmp_path / "some.ckpt")
+
+
+def test_a_network_comes_back_as_it_was(model, path):
+    again = load_classifier(path)
+    assert not again.training
+    assert again.hparams == model.hparams
+    for name, values in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], values)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"ckpt_path=.*none\.ckpt: no such file"):
+        read_checkpoint(tmp_path / "none.ckpt")
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.99])
+def test_a_truncated_file_is_refused(path, share):
+    contents = path.read_bytes()
+    path.write_bytes(contents[: int(len(contents) * share)])
+    with pytest.raises(UserError, match="corrupt, or not a checkpoint of this program"):
+        read_checkpoint(path)
+
+
+def test_one_flipped_bit_in_the_weights_is_found(path):
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    contents = bytearray(path.read_bytes())
+    contents[largest.header_offset + 200] ^= 16
+    path.write_bytes(contents)
+    with pytest.raises(UserError, match="corrupt, or not"):
+        read_checkpoint(path)
+
+
+def test_other_files_are_refused(model, tmp_path):
+    text, bare, foreign = (tmp_path / name for name in ("text", "bare", "foreign"))
+    text.write_text("not a checkpoint")
+    torch.save(model.state_dict(), bare)
+    torch.save({"state_dict": {}, "hyper_parameters": {}}, foreign)
+    for other in (text, bare, foreign, tmp_path):
+        with pytest.raises(UserError, match=r"not a checkpoint of this program|no such file"):
+            read_checkpoint(other)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    for name, protocol in (("zip", None), ("legacy", False)):
+        path = tmp_path / name
+        content = {"architecture": Payload(), "hyper_parameters": {}, "state_dict": {}}
+        torch.save(content, path, _use_new_zipfile_serialization=protocol is None)
+        with pytest.raises(UserError, match="not a checkpoint of this program"):
+            load_classifier(path)
+    (tmp_path / "plain").write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(UserError, match="not a checkpoint of this program"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "plain", weights_only=False)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_unknown_architecture_and_weights_that_do_not_fit_are_named(model, tmp_path):
+    with pytest.raises(UserError, match="unknown architecture 'resnet'"):
+        load_classifier(save(model, tmp_path / "a.ckpt", architecture="resnet"))
+    with pytest.raises(UserError, match="does not fit cnn"):
+        load_classifier(save(model, tmp_path / "b.ckpt", hyper_parameters={"widths": [9]}))
+    with pytest.raises(UserError, match="does not fit cnn"):
+        load_classifier(save(model, tmp_path / "c.ckpt", hyper_parameters={"depth": 9}))
+
+
+def test_resuming_asks_for_the_same_network_and_for_epochs_left(model, path, tmp_path):
+    check_resumable(path, model, max_epochs=4)
+    with pytest.raises(UserError, match=r"has finished epoch 3 of trainer\.max_epochs=3"):
+        check_resumable(path, model, max_epochs=3)
+    with pytest.raises(UserError, match=r"has finished epoch 3 of trainer\.max_epochs=2"):
+        check_resumable(path, model, max_epochs=2)
+    with pytest.raises(UserError, match=r"was trained with widths=\[2, 3\] instead of \[5\]"):
+        check_resumable(path, CNN(widths=[5], hidden=4), max_epochs=4)
+    other = save(model, tmp_path / "other.ckpt", architecture="vgg16")
+    with pytest.raises(UserError, match="holds vgg16, not cnn"):
+        check_resumable(other, model, max_epochs=4)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(path):
+    """A limit on the size of files stands for the full disk: writing fails half-way."""
+    before = path.read_bytes()
+    script = (
+        "import resource, sys, torch\n"
+        "from mnist_vision.checkpoints import AtomicCheckpointIO\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))\n"
+        "try:\n"
+        "    AtomicCheckpointIO().save_checkpoint({'x': torch.zeros(10**6)}, sys.argv[1])\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"UserError {path}: cannot write the checkpoint (File too large)")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,144 @@
+"""The front door: what a user sees of a mistake."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# What is typed, and what must be in the one line that comes back.
+MISTAKES = {
+    "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
+    "lr=3": "unknown key lr; did you mean optimizer.lr?",
+    "modle=cnn": "unknown key modle; did you mean model?",
+    "model=cnm": "model=cnm: unknown; did you mean cnn? Known: ",
+    "--mutlirun": "unknown option --mutlirun; did you mean --multirun?",
+    "optimizer.lr=abc": "optimizer.lr=abc: must be a number above 0",
+    "optimizer.lr=": "optimizer.lr=: must be a number above 0",
+    "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
+    "trainer.max_epochs=-3": "trainer.max_epochs=-3: must be a whole number of at least 1",
+    "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295",
+    "seed=1,2": "to run each of several values, add --multirun",
+}
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_no_directory(command, tmp_path, argument):
+    done = command("train", argument)
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert MISTAKES[argument] in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_required_is_said(command):
+    done = command("evaluate")
+    assert done.returncode == 1
+    assert done.stderr == "error: ckpt_path is required; give it as ckpt_path=VALUE\n"
+
+
+def test_help_and_configuration_are_shown(command, tmp_path):
+    done = command("train", "--help")
+    assert done.returncode == 0
+    assert "optimizer: adam, adamw, sgd" in done.stdout
+    done = command("train", "--cfg", "job", "optimizer=sgd")
+    assert done.returncode == 0
+    assert "torch.optim.SGD" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+# Mistakes that only the parts themselves can see: found before anything is trained.
+LATE_MISTAKES = {
+    "data.batch_size=0": "data.batch_size=0: must be a whole number of at least 1",
+    "data.val_size=60000": "data.val_size=60000: must be a whole number from 10 to 59990",
+    "data.augmentation.degrees=900": "data.augmentation.degrees=900: must be a number of at least",
+    "model.widths=[]": "model.widths=[]: must be a list of 1 to 4 whole numbers",
+    "+model.depth=3": "unexpected keyword argument 'depth'",
+    "scheduler.warmup=2": "scheduler.warmup=2: must be a number",
+    "+optimizer.betas=3": "error: optimizer: ",
+    "trainer.precision=17": "error: trainer: ",
+    "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
+    "ckpt_path=none.ckpt": "ckpt_path=none.ckpt: no such file",
+    "data.root=/dev/null": "data.root=/dev/null: cannot make /dev/null/MNIST/raw",
+}
+
+
+@pytest.fixture
+def run_task(tmp_path, monkeypatch, capsys):
+    """Runs `train ARGS...` in this process, as a user's shell would: output and exit code."""
+    from mnist_vision.command import run_command
+    from mnist_vision.train import task
+
+    def run(*args):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["train", *args])
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as end:
+                run_command(task, "train")
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+        return end.value.code, capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("argument", LATE_MISTAKES)
+def test_a_mistake_in_a_part_is_one_line_and_its_traceback_is_logged(run_task, tmp_path, argument):
+    code, output = run_task("trainer.limit_train_batches=1", argument)
+    assert code == 1
+    assert output.err.startswith("error: ")
+    assert LATE_MISTAKES[argument] in output.err
+    assert output.err.count("\n") == 1
+    assert "Traceback" not in output.out + output.err
+    (log,) = tmp_path.glob("outputs/cnn/*/train.log")
+    assert "Traceback (most recent call last)" in log.read_text()
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_gpu_without_a_gpu_is_refused(run_task, monkeypatch):
+    for accelerator in ("CUDAAccelerator", "MPSAccelerator"):
+        monkeypatch.setattr(f"mnist_vision.accelerators.{accelerator}.is_available", lambda: False)
+    code, output = run_task("trainer.accelerator=gpu")
+    assert code == 1
+    expected = "trainer.accelerator=gpu: must be one that torch can use here: auto, cpu"
+    assert output.err == f"error: {expected}\n"
+
+
+def test_an_output_directory_that_cannot_be_made_is_named(run_task, tmp_path):
+    (tmp_path / "outputs").touch()
+    code, output = run_task("trainer=smoke")
+    assert code == 1
+    assert output.err.startswith("error: ")
+    assert "outputs" in output.err
+    assert "Not a directory" in output.err or "File exists" in output.err
+
+
+def test_an_unforeseen_error_says_where_its_traceback_is(run_task, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr("mnist_vision.training.seed_everything", fail)
+    code, output = run_task()
+    assert code == 1
+    assert output.err.startswith("error: ZeroDivisionError: of all things (traceback in ")
+    log = Path(output.err.split("traceback in ")[1].rstrip(")\n"))
+    assert "ZeroDivisionError: of all things" in log.read_text()
+
+
+@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_training_ends_the_process_with_its_code(tmp_path, signum, exit_code):
+    script = (
+        "import os, sys\n"
+        "from mnist_vision.command import run_command\n"
+        f"run_command(lambda config: os.kill(os.getpid(), {int(signum)}), 'train')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == exit_code
+    assert done.stderr == f"error: stopped by {signum.name}\n"

@@ -1,0 +1,280 @@
+"""Whole runs: on synthetic digits in this process, on the real ones as a user starts them."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_vision import training
+from mnist_vision.checkpoints import read_checkpoint
+from mnist_vision.errors import Stopped, UserError
+from mnist_vision.models.cnn import CNN
+
+
+def results_of(run_dir):
+    return json.loads((run_dir / "results.json").read_text())
+
+
+def without_times(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+@pytest.fixture
+def run(digits, run_config, tmp_path):
+    """Trains on synthetic digits; gives the run directory."""
+
+    def go(*overrides):
+        training.run(run_config(*overrides))
+        return tmp_path / "run"
+
+    return go
+
+
+def test_results_hold_what_was_promised(run):
+    run_dir = run("seed=3")
+    results = results_of(run_dir)
+    assert results["version"] == 1
+    assert results["architecture"] == "cnn"
+    assert results["status"] == "completed"
+    assert results["seed"] == 3
+    assert results["epochs"] == 2
+    assert results["num_parameters"] == results["num_trainable_parameters"] == 98_554
+    assert results["weights"] is None
+    keys = {"epoch", "seconds", "train/loss", "train/accuracy", "val/accuracy", "val/f1"}
+    for epoch, row in enumerate(results["history"], start=1):
+        assert row.keys() >= keys
+        assert row["epoch"] == epoch
+    last = results["history"][-1]
+    assert results["train"] == {"loss": last["train/loss"], "accuracy": last["train/accuracy"]}
+    assert results["test"]["num_images"] == 200
+    assert results["seconds"]["fit"] > 0
+    assert results["environment"]["torch"] == torch.__version__
+    assert results["environment"]["device"] == "cpu"
+
+
+def test_predictions_agree_with_the_results(run):
+    run_dir = run()
+    with np.load(run_dir / "test_predictions.npz") as predictions:
+        targets, preds, scores = (predictions[k] for k in ("targets", "preds", "scores"))
+    assert scores.shape == (200, 10)
+    assert (scores.argmax(axis=1) == preds).all()
+    test = results_of(run_dir)["test"]
+    assert (targets == preds).mean() == test["accuracy"]
+    assert (targets != preds).sum() == test["num_mistakes"]
+
+
+def test_it_learns(run):
+    run_dir = run("trainer.max_epochs=8", "data.batch_size=50", "data.augmentation=null")
+    assert results_of(run_dir)["test"]["accuracy"] > 0.95
+
+
+def test_the_tested_checkpoint_is_the_one_validation_chose(run):
+    run_dir = run("trainer.max_epochs=4")
+    history = results_of(run_dir)["history"]
+    accuracies = [row["val/accuracy"] for row in history]
+    best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    assert best["epoch"] == accuracies.index(max(accuracies))
+    last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    assert last["epoch"] == 3
+
+
+def test_checkpoints_hold_plain_values_and_say_what_they_are(run):
+    checkpoint = read_checkpoint(run() / "checkpoints" / "best.ckpt")
+    assert checkpoint["architecture"] == "cnn"
+    assert checkpoint["hyper_parameters"]["widths"] == [16, 32, 64]
+    assert CNN(**checkpoint["hyper_parameters"])
+
+
+def test_seeds(run, tmp_path):
+    histories = []
+    for seed in (0, 0, 1):
+        histories.append(without_times(results_of(run(f"seed={seed}"))["history"]))
+    assert histories[0] == histories[1]
+    assert histories[0] != histories[2]
+
+
+@pytest.mark.parametrize("callbacks", ["default", "ema"])
+def test_an_interrupted_and_resumed_run_equals_one_that_was_not(
+    digits, run_config, tmp_path, monkeypatch, callbacks
+):
+    """With shuffling, dropout, augmentation and a schedule; to the bit."""
+    settings = ("trainer.max_epochs=3", "data.batch_size=50", f"callbacks={callbacks}")
+    config = run_config(*settings)
+    training.run(config)
+    whole = results_of(tmp_path / "run")
+    whole_last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+
+    monkeypatch.setattr(training, "_say_how_to_continue", lambda *args: None)
+    config.output_dir = str(tmp_path / "resumed")
+    (tmp_path / "resumed").mkdir()
+    steps = []
+
+    def stop_in_the_second_epoch(self, batch, batch_idx):
+        steps.append(batch_idx)
+        if len(steps) == 13:
+            raise Stopped(signal.SIGTERM)
+        return training_step(self, batch, batch_idx)
+
+    training_step = CNN.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "training_step", stop_in_the_second_epoch)
+        with pytest.raises(Stopped):
+            training.run(config)
+    assert not (tmp_path / "resumed" / "results.json").exists()
+
+    config.ckpt_path = str(tmp_path / "resumed" / "checkpoints" / "last.ckpt")
+    training.run(config)
+    resumed = results_of(tmp_path / "resumed")
+    assert without_times(resumed["history"]) == without_times(whole["history"])
+    assert resumed["test"] == whole["test"]
+    assert resumed["seconds"]["fit"] >= resumed["history"][1]["seconds"]
+    resumed_last = read_checkpoint(config.ckpt_path)
+    for name, values in whole_last["state_dict"].items():
+        assert torch.equal(values, resumed_last["state_dict"][name]), name
+
+
+def test_a_run_stopped_in_its_first_epoch_can_be_resumed(run, run_config, monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "_say_how_to_continue", lambda *args: None)
+
+    def stop(self, batch, batch_idx):
+        raise Stopped(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "training_step", stop)
+        with pytest.raises(Stopped):
+            run()
+    run(f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
+    assert results_of(tmp_path / "run")["epochs"] == 2
+
+
+def test_resuming_a_finished_run_says_so_and_leaves_its_results(run):
+    run_dir = run()
+    before = (run_dir / "results.json").read_bytes()
+    with pytest.raises(UserError, match=r"has finished epoch 2 of trainer\.max_epochs=2"):
+        run(f"ckpt_path={run_dir}/checkpoints/last.ckpt")
+    assert (run_dir / "results.json").read_bytes() == before
+
+
+def test_a_finished_run_can_be_trained_on(run):
+    run_dir = run()
+    first = results_of(run_dir)["history"]
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "trainer.max_epochs=3")
+    assert results_of(run_dir)["history"][:2] == first
+    assert results_of(run_dir)["epochs"] == 3
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_fails_the_run(run, monkeypatch, tmp_path, bad):
+    losses = CNN.losses
+    calls = []
+
+    def spoil(self, images, targets):
+        calls.append(None)
+        terms = losses(self, images, targets)
+        return {k: v * bad if len(calls) == 6 else v for k, v in terms.items()}
+
+    monkeypatch.setattr(CNN, "losses", spoil)
+    with pytest.raises(UserError, match=r"train/loss is (nan|inf) in epoch 2"):
+        run()
+    assert not (tmp_path / "run" / "results.json").exists()
+    for name in ("best", "last"):
+        weights = read_checkpoint(tmp_path / "run" / "checkpoints" / f"{name}.ckpt")["state_dict"]
+        assert all(torch.isfinite(values).all() for values in weights.values())
+
+
+def test_a_run_directory_that_is_in_use_is_refused(run, run_config, tmp_path):
+    from mnist_vision.files import own_folder
+
+    run_config()
+    with own_folder(tmp_path / "run"), pytest.raises(UserError, match="another process"):
+        # A second lock object in the same process stands for the second process.
+        run()
+
+
+# The real thing: real MNIST, real processes, real signals.
+
+
+def start(tmp_path, *args):
+    return subprocess.Popen(
+        [sys.executable, "-m", "mnist_vision.train", "trainer=smoke", *args],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_train_then_evaluate_on_real_digits(command, mnist_root, tmp_path):
+    done = command("train", "trainer=smoke")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("cnn: 98,554 weights")
+    assert lines[1].startswith("epoch 1/1  train loss ")
+    assert any(line.startswith("misses ") and line.endswith(" of 10,000") for line in lines)
+    (run_dir,) = tmp_path.glob("outputs/cnn/*")
+    trained = results_of(run_dir)
+
+    done = command("evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert f"test accuracy      {trained['test']['accuracy']:.4f}" in done.stdout
+    (evaluation,) = tmp_path.glob("outputs/evaluate/*")
+    assert results_of(evaluation)["test"] == trained["test"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, mnist_root, signum):
+    with start(tmp_path, "trainer.max_epochs=1000") as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.rglob("best.ckpt")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum
+    assert err == f"error: stopped by {signum.name}\n"
+    (last,) = tmp_path.rglob("last.ckpt")
+    assert read_checkpoint(last)
+    assert "continue with" in out
+    assert f"ckpt_path={last}" in out
+    assert not list(tmp_path.rglob("results.json"))
+
+
+def test_a_kill_while_checkpoints_are_written_leaves_good_ones(tmp_path, mnist_root):
+    with start(tmp_path, "trainer.max_epochs=1000", "trainer.limit_train_batches=1") as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.rglob("best.ckpt")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.kill()
+    for name in ("best", "last"):
+        (path,) = tmp_path.rglob(f"{name}.ckpt")
+        assert read_checkpoint(path)
+
+
+def test_jobs_of_a_sweep_have_directories_of_their_own(command, mnist_root, tmp_path):
+    done = command("train", "-m", "trainer=smoke", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    results = sorted(tmp_path.glob("outputs/multirun/*/*_cnn/results.json"))
+    assert [json.loads(path.read_text())["seed"] for path in results] == [0, 1]
+
+
+def test_two_processes_train_together_and_one_tests_each_image_once(command, mnist_root, tmp_path):
+    done = command(
+        "train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1",
+        "trainer.limit_train_batches=5", "trainer.log_every_n_steps=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = tmp_path.glob("outputs/cnn/*")
+    results = results_of(run_dir)
+    assert results["test"]["num_images"] == 10_000
+    assert done.stdout.count("test accuracy") == 1
