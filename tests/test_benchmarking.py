@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from mnist_vision import benchmarking
+from mnist_vision.beginner import BeginnerNetwork
+from mnist_vision.benchmarking import Row, measure_startup
+from mnist_vision.errors import FieldError
+from tests.conftest import composed
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = composed("repeats=1", config_name="benchmark")
+    config.output_dir = str(tmp_path)
+    return config
+
+
+def test_measures_are_taken_in_turns_and_medians_kept():
+    order = []
+
+    def measure(name, values):
+        def once():
+            order.append(name)
+            return values.pop()
+
+        return once
+
+    medians = benchmarking._in_turns([measure("a", [9, 1, 2]), measure("b", [5, 5, 6])], 3)
+    assert medians == [2, 5]
+    assert order == ["a", "b"] * 3
+
+
+def test_the_asked_for_parts_are_measured_and_written(config, monkeypatch, tmp_path, caplog):
+    rows = [Row("thing", 4.0, 2.0, "s", 2.0, "2 times")]
+    monkeypatch.setattr(benchmarking, "measure_data_path", lambda config: rows)
+    config.parts = ["data"]
+    with caplog.at_level("INFO"):
+        benchmarking.run(config)
+    (row,) = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    assert row["what"] == "thing"
+    assert row["ratio"] == 2.0
+    assert "thing" in caplog.text
+
+
+def test_an_unknown_part_is_refused(config):
+    config.parts = ["data", "dessert"]
+    with pytest.raises(FieldError, match="parts=dessert: must be some of data, lightning, target"):
+        benchmarking.run(config)
+
+
+def test_the_start_is_timed(config):
+    rows = measure_startup(config)
+    assert [row.what for row in rows] == [
+        "answer to --help",
+        "answer to --cfg=job",
+        "answer to optimzer.lr=1",
+    ]
+    assert all(row.ours > 0 for row in rows)
+
+
+def test_the_beginners_network_is_the_one_of_the_example():
+    assert sum(p.numel() for p in BeginnerNetwork().parameters()) == 1_199_882

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation import TestResult, run_test
+from mnist_vision.models.cnn import CNN
+from tests.conftest import synthetic_digits
+
+
+@pytest.mark.parametrize("eval_batch_size", [200, 77, 1])
+def test_every_image_counts_once_whatever_the_batches(digits, eval_batch_size):
+    torch.manual_seed(0)
+    model = CNN(widths=[2, 3]).eval()
+    datamodule = MNISTDataModule("", val_size=100, eval_batch_size=eval_batch_size)
+    outcome = run_test(model, datamodule, accelerator="cpu")
+    images, targets = synthetic_digits(200, seed=len("test"))
+    assert torch.equal(outcome.targets, targets)
+    expected = model(images / 255)
+    torch.testing.assert_close(outcome.scores, expected)
+    hits = (expected.argmax(dim=1) == targets).float().mean().item()
+    assert outcome.metrics["test/accuracy"] == pytest.approx(hits, abs=1e-6)
+
+
+def test_f1_is_the_mean_over_classes(digits):
+    """Against the definition: 2 TP / (2 TP + FP + FN), a mean over the ten classes."""
+    torch.manual_seed(1)
+    outcome = run_test(CNN(widths=[4]).eval(), MNISTDataModule("", val_size=100))
+    f1 = []
+    for digit in range(10):
+        is_pred, is_target = outcome.preds == digit, outcome.targets == digit
+        hits = (is_pred & is_target).sum()
+        f1.append(2 * hits / (is_pred.sum() + is_target.sum()))
+    assert outcome.metrics["test/f1"] == pytest.approx(float(torch.stack(f1).mean()), abs=1e-6)
+
+
+def test_mistakes_and_summary():
+    targets = torch.tensor([1, 2, 3])
+    scores = torch.eye(10)[torch.tensor([1, 7, 3])]
+    outcome = TestResult(targets, scores, {"test/accuracy": 0.666667}, 0.5)
+    assert outcome.preds.tolist() == [1, 7, 3]
+    assert outcome.mistakes.tolist() == [1]
+    assert outcome.summary() == {"accuracy": 0.666667, "num_images": 3, "num_mistakes": 1}
