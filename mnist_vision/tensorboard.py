@@ -96,12 +96,14 @@ def _confusion_matrix(outcome: TestResult) -> Figure:
     figure = _figure(6, 6)
     axes = figure.subplots()
     # Coloured by mistakes alone: beside a thousand hits, three misses would be invisible.
-    axes.imshow(off_diagonal.numpy(), cmap="Reds", vmin=0, vmax=max(int(off_diagonal.max()), 4))
+    most = max(int(off_diagonal.max()), 4)
+    axes.imshow(off_diagonal.numpy(), cmap="Reds", vmin=0, vmax=most)
     for true in range(NUM_CLASSES):
         for predicted in range(NUM_CLASSES):
             count = int(counts[true, predicted])
             if count:
-                colour = "grey" if true == predicted else "black"
+                on_dark = true != predicted and count > most / 2
+                colour = "white" if on_dark else "grey" if true == predicted else "black"
                 axes.text(predicted, true, str(count), ha="center", va="center", color=colour)
     axes.set(
         xlabel="predicted",
@@ -130,6 +132,6 @@ def _worst_mistakes(
             pred = int(outcome.preds[index])
             axes.imshow(image[0].numpy(), cmap="gray_r")
             axes.set_title(
-                f"{int(target)} as {pred}  {float(probabilities[index, pred]):.1%}", fontsize=10
+                f"{int(target)} as {pred}  {float(probabilities[index, pred]):.1%}", fontsize=12
             )
     return figure

@@ -156,12 +156,32 @@ def _log_outcome(
     step: int,
 ) -> None:
     logger.log_metrics(outcome.metrics, step=step)
-    settings = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(settings, dict)
-    chosen = ("seed", "model", "data", "optimizer", "scheduler", "trainer")
-    hyperparameters = {key: settings[key] for key in chosen}
-    log_test(logger, hyperparameters, model, datamodule.test_set, outcome, step)
+    log_test(logger, _hyperparameters(config), model, datamodule.test_set, outcome, step)
     logger.finalize("success")
+
+
+def _hyperparameters(config: DictConfig) -> dict[str, Any]:
+    """The settings that runs are compared by; a part goes by the last name of its target."""
+    chosen = {
+        "seed": config.seed,
+        "model": config.model,
+        "optimizer": config.optimizer,
+        "scheduler": config.scheduler,
+        "batch_size": config.data.batch_size,
+        "augmentation": config.data.augmentation,
+        "max_epochs": config.trainer.max_epochs,
+        "precision": config.trainer.precision,
+    }
+
+    def tidy(settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        named = {k: tidy(v) for k, v in settings.items() if not k.startswith("_")}
+        target = settings.get("_target_")
+        return {"name": target.rpartition(".")[2]} | named if target else named
+
+    hyperparameters: dict[str, Any] = tidy(OmegaConf.to_container(OmegaConf.create(chosen)))
+    return hyperparameters
 
 
 def _show(results: dict[str, Any], output_dir: Path) -> None:

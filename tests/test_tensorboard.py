@@ -15,7 +15,7 @@ from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from mnist_vision import training
-from mnist_vision.data.augmentation import RandomDistortion
+from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule
 from mnist_vision.evaluation import TestResult
 from mnist_vision.models.cnn import CNN
@@ -52,7 +52,7 @@ def test_the_worst_mistakes_come_surest_first(outcome):
 
 
 def test_the_start_changes_neither_the_network_nor_the_random_numbers(digits, tmp_path):
-    datamodule = MNISTDataModule("", val_size=100, augmentation=RandomDistortion(10, 2, 0.1))
+    datamodule = MNISTDataModule("", val_size=100, augmentation=RandomAffine(10, 2, 0.1))
     datamodule.setup("fit")
     model = CNN(widths=[2]).train()
     model.trainer = Trainer(logger=False, accelerator="cpu")
@@ -128,6 +128,6 @@ def test_the_server_shows_all_that_was_logged(server):
     headers = {"Content-Type": "application/json"}
     experiment = get(f"{server}/plugin/hparams/experiment", data=body, headers=headers)
     names = {info["name"] for info in experiment["hparamInfos"]}
-    assert names >= {"seed", "optimizer/lr", "model/widths", "data/batch_size"}
+    assert names >= {"seed", "optimizer/name", "optimizer/lr", "model/widths", "batch_size"}
     metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
     assert metrics == {"test/accuracy", "test/f1"}

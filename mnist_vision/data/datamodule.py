@@ -8,7 +8,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mnist_vision.data.augmentation import RandomDistortion
+from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.download import ensure_mnist
 from mnist_vision.data.mnist import load_split
 from mnist_vision.errors import check_whole
@@ -102,7 +102,7 @@ class MNISTDataModule(LightningDataModule):
         eval_batch_size: int = 1000,
         val_size: int = 5000,
         split_seed: int = 0,
-        augmentation: RandomDistortion | None = None,
+        augmentation: RandomAffine | None = None,
     ) -> None:
         super().__init__()
         check_whole("batch_size", batch_size, 1)

@@ -3,7 +3,7 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader
 
-from mnist_vision.data.augmentation import RandomDistortion
+from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, stratified_order
 from mnist_vision.errors import FieldError
 from tests.conftest import synthetic_digits
@@ -69,7 +69,7 @@ def test_training_batches_are_shuffled_anew_and_cover_everything(datamodule):
 
 
 def test_only_training_batches_are_augmented(digits):
-    module = MNISTDataModule("nowhere", val_size=100, augmentation=RandomDistortion(shift=5))
+    module = MNISTDataModule("nowhere", val_size=100, augmentation=RandomAffine(shift=5))
     module.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     module.setup("fit")
     batch = next(iter(module.train_dataloader()))
