@@ -105,12 +105,15 @@ def load_classifier(path: str | os.PathLike[str]) -> DigitClassifier:
     return model.eval()
 
 
-def check_resumable(path: str | os.PathLike[str], model: DigitClassifier, max_epochs: int) -> None:
-    """Raises unless training `model` for `max_epochs` can continue from the checkpoint.
+def check_resumable(path: str | os.PathLike[str], model: DigitClassifier) -> int:
+    """Checks that the training of `model` can continue from the checkpoint.
+
+    Returns:
+        The number of epochs that it has been trained for.
 
     Raises:
-        UserError: If the file is not usable, holds another architecture or other hyperparameters,
-            or has been trained for as many epochs already.
+        UserError: If the file is not usable, or holds another architecture or other
+            hyperparameters.
     """
     checkpoint = read_checkpoint(path)
     held = checkpoint["architecture"]
@@ -130,12 +133,8 @@ def check_resumable(path: str | os.PathLike[str], model: DigitClassifier, max_ep
         )
     if "loops" not in checkpoint:
         raise UserError(f"ckpt_path={path}: holds weights only; resume from a last.ckpt")
-    epochs_done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    if epochs_done >= max_epochs:
-        raise UserError(
-            f"ckpt_path={path}: has finished epoch {epochs_done} of trainer.max_epochs="
-            f"{max_epochs}; set trainer.max_epochs above {epochs_done} to train on"
-        )
+    epochs_done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return epochs_done
 
 
 def _reason(error: Exception) -> str:

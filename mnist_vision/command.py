@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_vision.errors import Stopped
 from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
+from mnist_vision.resume import register_resolvers
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,12 @@ def run_command(task: Task, config_name: str) -> None:
     """
     # Hydra then hands exceptions on, and this function, not Hydra, tells the user.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Where even the log cannot be written, a full disk say, the error itself is told all the same.
+    logging.raiseExceptions = False
+    threading.excepthook = _log_thread_error
+    stop_once = _StopOnce()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _raise_stopped)
+        signal.signal(signum, stop_once)
     register_resolvers()
     known_keys = functools.partial(_config_keys, config_name)
     try:
@@ -83,25 +89,25 @@ def run_command(task: Task, config_name: str) -> None:
         _fail(explain(error, known_keys), 1)
 
 
-def register_resolvers() -> None:
-    """Registers the resolver that the configuration uses for run directories."""
-    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+class _StopOnce:
+    """A signal handler that raises `Stopped`, the first time.
+
+    A second signal must not cut short what the first one set in motion. A flag, not SIG_IGN:
+    Lightning puts the handlers it found back.
+    """
+
+    def __init__(self) -> None:
+        self._is_stopping = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if not self._is_stopping:
+            self._is_stopping = True
+            raise Stopped(signum)
 
 
-def _run_dir(ckpt_path: str | None, new_dir: str) -> str:
-    """The run directory that `ckpt_path` lies in, so that a resumed run goes on where it was."""
-    if ckpt_path:
-        candidate = Path(ckpt_path).resolve().parent.parent
-        if (candidate / ".hydra").is_dir():
-            return str(candidate)
-    return new_dir
-
-
-def _raise_stopped(signum: int, frame: FrameType | None) -> NoReturn:
-    # A second signal must not cut short what the first one set in motion.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise Stopped(signum)
+def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:
+    """For TensorBoard's writer: it hands its error on to the main thread, which tells the user."""
+    log.debug("A thread ended with an error", exc_info=arguments.exc_value)
 
 
 def _check_command_line(config_name: str) -> None:

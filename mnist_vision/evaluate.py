@@ -7,6 +7,8 @@ from omegaconf import DictConfig
 
 from mnist_vision.command import run_command
 
+EVALUATION_FILE = "evaluation.json"
+
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +32,6 @@ def task(config: DictConfig) -> float:
     from mnist_vision.quiet import quiet_libraries
     from mnist_vision.results import (
         PREDICTIONS_FILE,
-        RESULTS_FILE,
         test_lines,
         write_json,
         write_predictions,
@@ -46,11 +47,10 @@ def task(config: DictConfig) -> float:
     summary = outcome.summary()
     write_predictions(output_dir / PREDICTIONS_FILE, outcome)
     write_json(
-        output_dir / RESULTS_FILE,
+        output_dir / EVALUATION_FILE,
         {
             "version": 1,
             "architecture": model.architecture,
-            "status": "evaluated",
             "ckpt_path": str(Path(config.ckpt_path).resolve()),
             "test": summary,
             "seconds": {"test": outcome.seconds},
@@ -59,7 +59,7 @@ def task(config: DictConfig) -> float:
     log.info("%s from %s", model.architecture, config.ckpt_path)
     for line in test_lines(summary):
         log.info(line)
-    log.info("results            %s", output_dir / RESULTS_FILE)
+    log.info("results            %s", output_dir / EVALUATION_FILE)
     accuracy: float = summary["accuracy"]
     return accuracy
 

@@ -78,6 +78,7 @@ def run_test(
         datamodule: Gives the test images.
         accelerator: "cpu", "gpu" or "auto".
     """
+    torch.set_flush_denormal(True)  # as in training: one way of computing, one set of figures
     collector = _Collector()
     trainer = Trainer(
         accelerator=accelerator,

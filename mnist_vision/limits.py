@@ -16,6 +16,9 @@ LIMITS = {
     "optimizer.momentum": partial(check_real, low=0, high=1),
     "trainer.max_epochs": partial(check_whole, low=1),
     "trainer.log_every_n_steps": partial(check_whole, low=1),
+    # A share of the batches, or their number.
+    "trainer.limit_train_batches": partial(check_real, low=0, open_low=True),
+    "trainer.limit_val_batches": partial(check_real, low=0, open_low=True),
 }
 
 

@@ -29,7 +29,8 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
         return
     images = to_unit_range(datamodule.train_set.images[:NUM_TRAINING_IMAGES].to(model.device))
     was_training = model.training
-    with torch.random.fork_rng(), torch.no_grad():
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad():
         model.eval()  # tracing would otherwise move batch normalisation's averages
         with warnings.catch_warnings():
             # torch's own add_graph traces with torch.jit, which torch has deprecated.

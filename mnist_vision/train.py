@@ -1,12 +1,16 @@
 """Train an architecture, test it, keep the results: `python -m mnist_vision.train model=cnn`."""
 
+import sys
+
 from omegaconf import DictConfig
 
 from mnist_vision.command import run_command
+from mnist_vision.resume import earlier_settings
 
 
 def main() -> None:
-    """Runs the command."""
+    """Runs the command; `ckpt_path=FILE` of a run brings the settings it was started with."""
+    sys.argv[1:1] = earlier_settings(sys.argv[1:])
     run_command(task, "train")
 
 

@@ -2,18 +2,23 @@
 
 import logging
 import os
+import shlex
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.accelerators import check_accelerator
+from mnist_vision.callbacks.best_checkpoint import BestCheckpoint
 from mnist_vision.callbacks.history import History
 from mnist_vision.checkpoints import check_resumable, load_classifier
 from mnist_vision.errors import FieldError, Stopped, UserError
@@ -67,8 +72,9 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     callbacks = [*instantiate(config.callbacks, _convert_="all").values(), history]
     logger: Logger = instantiate(config.logger)
     trainer: Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger)
+    _check_trainer(trainer, config)
     if config.ckpt_path is not None:
-        check_resumable(config.ckpt_path, model, config.trainer.max_epochs)
+        _prepare_to_resume(output_dir, config, check_resumable(config.ckpt_path, model))
 
     num_parameters, num_trainable = _count(model)
     if trainer.is_global_zero:
@@ -78,8 +84,11 @@ def _run(config: DictConfig, output_dir: Path) -> float:
         )
     try:
         trainer.fit(model, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
-    except Stopped:
-        _say_how_to_continue(output_dir, len(history.rows))
+    except BaseException as error:
+        if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # the other processes would wait
+        if isinstance(error, Stopped) and trainer.is_global_zero:
+            _say_how_to_continue(output_dir, len(history.rows))
         raise
     _leave_process_group()
     best = trainer.checkpoint_callback
@@ -105,9 +114,9 @@ def _run(config: DictConfig, output_dir: Path) -> float:
         "seconds": {"fit": final["seconds"], "test": round(outcome.seconds, 3)},
         "environment": environment(trainer),
     }
-    _log_outcome(logger, config, tested, datamodule, outcome, trainer.global_step)
     write_predictions(output_dir / PREDICTIONS_FILE, outcome)
     write_json(output_dir / RESULTS_FILE, results)
+    _log_outcome(logger, config, tested, datamodule, outcome, trainer.global_step)
     _show(results, output_dir)
     return best_accuracy
 
@@ -126,6 +135,34 @@ def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
     model.set_recipe(make_optimizer, make_scheduler)
 
 
+def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
+    """Raises for settings that Lightning accepts and this program cannot work with."""
+    if not isinstance(trainer.checkpoint_callback, BestCheckpoint):
+        raise UserError("callbacks.best_checkpoint is missing: it keeps the network that is tested")
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if is_sweep and trainer.strategy.launcher is not None:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: several processes in a sweep would each "
+            "start the whole sweep; run its jobs one by one, or with trainer.devices=1"
+        )
+
+
+def _prepare_to_resume(output_dir: Path, config: DictConfig, epochs_done: int) -> None:
+    """Refuses a run that is complete; keeps the results of one that is to be trained on.
+
+    A run that was stopped after its last epoch, but before its results, has these left to do.
+    """
+    max_epochs, results = config.trainer.max_epochs, output_dir / RESULTS_FILE
+    if epochs_done > max_epochs or (epochs_done == max_epochs and results.exists()):
+        raise UserError(
+            f"ckpt_path={config.ckpt_path}: has finished epoch {epochs_done} of "
+            f"trainer.max_epochs={max_epochs}; set trainer.max_epochs above {epochs_done} to "
+            "train on"
+        )
+    if results.exists():
+        os.replace(results, output_dir / f"results_epoch_{epochs_done}.json")
+
+
 def _count(model: DigitClassifier) -> tuple[int, int]:
     """Number of weights, and of those that are trained."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
@@ -135,9 +172,8 @@ def _count(model: DigitClassifier) -> tuple[int, int]:
 def _say_how_to_continue(output_dir: Path, num_epochs: int) -> None:
     last = output_dir / "checkpoints" / "last.ckpt"
     if last.exists():
-        given = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
-        command = ["python -m mnist_vision.train", *given, f"ckpt_path={last}"]
-        log.info("epochs completed: %d; continue with\n  %s", num_epochs, " ".join(command))
+        command = shlex.join(["python", "-m", "mnist_vision.train", f"ckpt_path={last}"])
+        log.info("epochs completed: %d; continue with\n  %s", num_epochs, command)
 
 
 def _leave_process_group() -> None:

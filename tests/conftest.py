@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from mnist_vision.command import CONF_DIR, register_resolvers
+from mnist_vision.command import CONF_DIR
 from mnist_vision.data.download import ensure_mnist
+from mnist_vision.resume import register_resolvers
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -19,6 +19,7 @@ MISTAKES = {
     "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
     "trainer.max_epochs=-3": "trainer.max_epochs=-3: must be a whole number of at least 1",
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295",
+    "trainer.limit_val_batches=0": "trainer.limit_val_batches=0: must be a number above 0",
     "seed=1,2": "to run each of several values, add --multirun",
 }
 
@@ -128,6 +129,26 @@ def test_an_unforeseen_error_says_where_its_traceback_is(run_task, monkeypatch):
     assert output.err.startswith("error: ZeroDivisionError: of all things (traceback in ")
     log = Path(output.err.split("traceback in ")[1].rstrip(")\n"))
     assert "ZeroDivisionError: of all things" in log.read_text()
+
+
+def test_a_second_signal_does_not_cut_the_first_short(tmp_path):
+    script = (
+        "import os, signal, time\n"
+        "from mnist_vision.command import run_command\n"
+        "def task(config):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        print('tidied up')\n"
+        "run_command(task, 'train')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stdout == "tidied up\n"
+    assert done.stderr == "error: stopped by SIGINT\n"
 
 
 @pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -26,7 +26,8 @@ EDGES = {
     "results": {"evaluation", "files"},
     "tensorboard": {"data", "evaluation", "models"},
     "callbacks": {"errors", "tensorboard"},
-    "command": {"errors", "explain", "limits"},
+    "resume": set(),
+    "command": {"errors", "explain", "limits", "resume"},
     "training": {
         "accelerators",
         "callbacks",
@@ -42,7 +43,7 @@ EDGES = {
     },
     "benchmarking": {"beginner", "data", "errors", "models", "quiet", "results", "training"},
     # Entry points: nothing imports them.
-    "train": {"command", "training"},
+    "train": {"command", "resume", "training"},
     "evaluate": {"accelerators", "checkpoints", "command", "evaluation", "quiet", "results"},
     "benchmark": {"command", "benchmarking"},
 }

@@ -153,20 +153,80 @@ def test_a_run_stopped_in_its_first_epoch_can_be_resumed(run, run_config, monkey
     assert results_of(tmp_path / "run")["epochs"] == 2
 
 
-def test_resuming_a_finished_run_says_so_and_leaves_its_results(run):
+@pytest.mark.parametrize("max_epochs", [1, 2])
+def test_resuming_a_finished_run_says_so_and_leaves_its_results(run, max_epochs):
     run_dir = run()
     before = (run_dir / "results.json").read_bytes()
-    with pytest.raises(UserError, match=r"has finished epoch 2 of trainer\.max_epochs=2"):
-        run(f"ckpt_path={run_dir}/checkpoints/last.ckpt")
+    again = f"ckpt_path={run_dir}/checkpoints/last.ckpt"
+    expected = rf"has finished epoch 2 of trainer\.max_epochs={max_epochs}"
+    with pytest.raises(UserError, match=expected):
+        run(again, f"trainer.max_epochs={max_epochs}")
     assert (run_dir / "results.json").read_bytes() == before
 
 
-def test_a_finished_run_can_be_trained_on(run):
+def test_a_run_that_lacks_only_its_results_gets_them(run):
     run_dir = run()
-    first = results_of(run_dir)["history"]
+    before = results_of(run_dir)
+    (run_dir / "results.json").unlink()
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt")
+    after = results_of(run_dir)
+    for key in ("history", "train", "test", "epochs"):
+        assert after[key] == before[key]
+
+
+def test_a_finished_run_can_be_trained_on_and_its_results_are_kept(run):
+    run_dir = run()
+    first = results_of(run_dir)
     run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "trainer.max_epochs=3")
-    assert results_of(run_dir)["history"][:2] == first
+    assert results_of(run_dir)["history"][:2] == first["history"]
     assert results_of(run_dir)["epochs"] == 3
+    assert json.loads((run_dir / "results_epoch_2.json").read_text()) == first
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_best_checkpoint_comes_along_into_another_directory(run, run_config, tmp_path, missing):
+    """The first epoch, made the best for good, must stay it."""
+    run_dir = run("optimizer.lr=1e-9")
+    history = results_of(run_dir)["history"]
+    best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")["epoch"]
+    config = run_config("optimizer.lr=1e-9", "trainer.max_epochs=3")
+    config.ckpt_path = str(run_dir / "checkpoints" / "last.ckpt")
+    config.output_dir = str(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    if missing:
+        (run_dir / "checkpoints" / "best.ckpt").unlink()
+        with pytest.raises(UserError, match="the run's best checkpoint is gone"):
+            training.run(config)
+        return
+    training.run(config)
+    accuracies = [row["val/accuracy"] for row in results_of(tmp_path / "elsewhere")["history"]]
+    assert accuracies[:2] == [row["val/accuracy"] for row in history]
+    kept = read_checkpoint(tmp_path / "elsewhere" / "checkpoints" / "best.ckpt")["epoch"]
+    assert kept == accuracies.index(max(accuracies))
+    if kept == best:
+        assert accuracies[2] <= accuracies[best]
+
+
+def test_weights_that_are_no_numbers_fail_the_run_before_they_are_kept(run, monkeypatch, tmp_path):
+    """The last step of the last epoch spoils the weights: no loss has shown it."""
+    on_train_batch_end = CNN.on_train_batch_end
+
+    def spoil(self, outputs, batch, batch_idx):
+        on_train_batch_end(self, outputs, batch, batch_idx)
+        if self.trainer.is_last_batch and self.trainer.current_epoch == 1:
+            with torch.no_grad():
+                next(self.parameters()).fill_(math.nan)
+
+    monkeypatch.setattr(CNN, "on_train_batch_end", spoil)
+    with pytest.raises(UserError, match=r"is not finite in epoch 2: training has diverged"):
+        run()
+    last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert last["epoch"] == 0
+
+
+def test_without_its_best_checkpoint_a_run_is_refused(run):
+    with pytest.raises(UserError, match=r"callbacks\.best_checkpoint is missing"):
+        run("~callbacks.best_checkpoint")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -248,17 +308,40 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, mnist_root
     assert not list(tmp_path.rglob("results.json"))
 
 
-def test_a_kill_while_checkpoints_are_written_leaves_good_ones(tmp_path, mnist_root):
-    with start(tmp_path, "trainer.max_epochs=1000", "trainer.limit_train_batches=1") as process:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.rglob("best.ckpt")):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(0.5)
-        process.kill()
-    for name in ("best", "last"):
-        (path,) = tmp_path.rglob(f"{name}.ckpt")
-        assert read_checkpoint(path)
+def test_a_signalled_run_goes_on_with_the_settings_it_was_started_with(
+    command, tmp_path, mnist_root
+):
+    done = command("train", "trainer=smoke", "seed=5", "optimizer=sgd", "callbacks=ema")
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = tmp_path.glob("outputs/cnn/*")
+    record = (run_dir / ".hydra" / "overrides.yaml").read_text()
+    last = run_dir / "checkpoints" / "last.ckpt"
+    done = command("train", f"ckpt_path={last}", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert "seed 5" in done.stdout
+    assert "epoch 2/2" in done.stdout
+    assert list(tmp_path.glob("outputs/cnn/*")) == [run_dir]
+    assert results_of(run_dir)["seed"] == 5
+    assert results_of(run_dir)["epochs"] == 2
+    assert (run_dir / ".hydra" / "overrides.yaml").read_text() == record
+    assert "momentum_buffer" in str(read_checkpoint(last)["optimizer_states"])
+
+
+def test_a_full_disk_ends_the_run_with_one_line(tmp_path, mnist_root):
+    """A limit on the size of files stands for the full disk."""
+    script = (
+        "import resource, sys\n"
+        "from mnist_vision.train import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n"
+        "sys.argv[1:] = ['trainer=smoke']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "last.ckpt: cannot write the checkpoint (File too large)" in done.stderr
 
 
 def test_jobs_of_a_sweep_have_directories_of_their_own(command, mnist_root, tmp_path):
@@ -278,3 +361,11 @@ def test_two_processes_train_together_and_one_tests_each_image_once(command, mni
     results = results_of(run_dir)
     assert results["test"]["num_images"] == 10_000
     assert done.stdout.count("test accuracy") == 1
+    assert (run_dir / "train_ddp_process_1.log").exists()
+
+
+def test_several_processes_in_a_sweep_are_refused(command, mnist_root):
+    done = command("train", "-m", "trainer=ddp", "trainer.accelerator=cpu", "seed=0")
+    assert done.returncode == 1
+    assert "trainer.devices=2: several processes in a sweep" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,6 @@
 """A run whose loss is no number any more has failed."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -11,8 +11,8 @@ from mnist_vision.errors import UserError, check_whole
 class FiniteLoss(Callback):
     """Ends the run with an error when the training loss becomes NaN or infinite.
 
-    The mean loss of an epoch is looked at before checkpoints are written: since one bad step
-    spoils the mean, no checkpoint is ever made of a spoilt network.
+    The mean loss of an epoch and the weights it ends with are looked at before checkpoints are
+    written, so that none is ever made of a spoilt network.
 
     Args:
         every_n_steps: How often the loss of a single step is looked at, so that a bad run ends
@@ -39,12 +39,18 @@ class FiniteLoss(Callback):
             self._check(outputs["loss"], trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Checks the mean loss of the epoch."""
+        """Checks the mean loss of the epoch, and the weights after its last step."""
         self._check(trainer.callback_metrics["train/loss"], trainer)
+        for name, weights in pl_module.named_parameters():
+            if not torch.isfinite(weights).all():
+                self._fail(f"{name} is not finite", trainer)
 
     def _check(self, loss: torch.Tensor, trainer: Trainer) -> None:
         if not torch.isfinite(loss):
-            raise UserError(
-                f"train/loss is {loss.item()} in epoch {trainer.current_epoch + 1}: training has "
-                "diverged; lower optimizer.lr (checkpoints are those of the epochs before)"
-            )
+            self._fail(f"train/loss is {loss.item()}", trainer)
+
+    def _fail(self, what: str, trainer: Trainer) -> NoReturn:
+        raise UserError(
+            f"{what} in epoch {trainer.current_epoch + 1}: training has diverged; "
+            "lower optimizer.lr (checkpoints are those of the epochs before)"
+        )

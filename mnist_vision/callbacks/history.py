@@ -11,7 +11,8 @@ class History(Callback):
 
     Attributes:
         rows: The rows so far; those of a resumed run start with the ones it had.
-        seconds: Time spent in training and validation, in all sessions of the run together.
+        seconds: Time spent in training and validation; a resumed run's starts with that of the
+            epochs it had completed.
     """
 
     def __init__(self) -> None:

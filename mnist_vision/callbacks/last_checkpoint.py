@@ -15,8 +15,8 @@ class LastCheckpoint(ModelCheckpoint):
 
     Lightning's checkpoint, and the state of the random number generators beside it. A training
     that is resumed from it gives the same weights, to the bit, as one that was not interrupted, on
-    the same machine with the same versions and the same number of threads. An interruption costs
-    at most the epoch it fell into.
+    the same machine with the same versions and the same number of threads, in one process. An
+    interruption costs at most the epoch it fell into.
 
     Args:
         dirpath: Folder of the file.
@@ -53,8 +53,7 @@ class LastCheckpoint(ModelCheckpoint):
         return super().state_dict() | {"generators": _generators()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state over; the generators are set when training starts."""
-        super().load_state_dict(state_dict)
+        """Takes the generators over, to be set when training starts; the rest is of that file."""
         self._restored = state_dict["generators"]
 
 
@@ -65,7 +64,7 @@ def _generators() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
@@ -74,5 +73,5 @@ def _restore_generators(states: dict[str, Any]) -> None:
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if states["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

@@ -12,8 +12,8 @@ from mnist_vision.errors import check_real
 class RandomAffine:
     """Rotates, scales and shifts each image by its own random amounts, about the centre.
 
-    torchvision's transform of the same name draws one set of amounts for a whole batch; this one draws a set per
-    image, on the device of the images, and resamples all of them bilinearly in one call.
+    torchvision's transform of the same name draws one set of amounts for a whole batch; this one
+    draws a set per image, on the device of the images, and resamples bilinearly in one call.
 
     Args:
         degrees: Largest rotation either way, in degrees, 0 to 180.

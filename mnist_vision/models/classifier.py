@@ -120,7 +120,8 @@ class DigitClassifier(LightningModule):
         images, targets = batch
         scores: Tensor = self(images)
         metrics.update(scores, targets)
-        # The objects are logged, not their values: they then count every image once.
+        # The objects are logged, not their values: a mean over batches would weigh the images of a
+        # smaller last batch more.
         self.log_dict(metrics, on_step=False, on_epoch=True, add_dataloader_idx=False)
         return scores
 

@@ -1,0 +1,53 @@
+"""Continuing a run: its directory and its settings are found from its checkpoint."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+CKPT_PATH = "ckpt_path="
+
+
+def find_run(ckpt_path: str | None) -> Path | None:
+    """The run directory that `ckpt_path` lies in (`RUN/checkpoints/NAME.ckpt`), if it is one."""
+    if not ckpt_path:
+        return None
+    candidate = Path(ckpt_path).resolve().parent.parent
+    return candidate if (candidate / ".hydra" / "overrides.yaml").is_file() else None
+
+
+def earlier_settings(arguments: Sequence[str]) -> list[str]:
+    """The settings that the run was started with that `arguments` ask to continue.
+
+    Args:
+        arguments: Command line, without the program; `ckpt_path=FILE` may be among them.
+
+    Returns:
+        Overrides to put before `arguments`; none if no run is continued.
+    """
+    if "LOCAL_RANK" in os.environ:  # a process that Lightning started with the full command line
+        return []
+    paths = [a.removeprefix(CKPT_PATH) for a in arguments if a.startswith(CKPT_PATH)]
+    run = find_run(paths[-1]) if paths else None
+    if run is None:
+        return []
+    overrides = OmegaConf.load(run / ".hydra" / "overrides.yaml")
+    return [str(each) for each in overrides if not str(each).startswith(CKPT_PATH)]
+
+
+def register_resolvers() -> None:
+    """Registers what `conf/train.yaml` works a run's directory out with."""
+    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+    OmegaConf.register_new_resolver("record_dir", _record_dir, replace=True)
+
+
+def _run_dir(ckpt_path: str | None, new_dir: str) -> str:
+    """A resumed run goes on where it was."""
+    run = find_run(ckpt_path)
+    return new_dir if run is None else str(run)
+
+
+def _record_dir(ckpt_path: str | None) -> str | None:
+    """A resumed run leaves the record of the settings it was started with as it is."""
+    return ".hydra" if find_run(ckpt_path) is None else None

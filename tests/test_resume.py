@@ -1,0 +1,31 @@
+import pytest
+
+from mnist_vision.resume import earlier_settings, find_run
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    overrides = "- optimizer=sgd\n- model.widths=[8,9]\n- ckpt_path=older.ckpt\n"
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text(overrides)
+    return tmp_path / "run"
+
+
+def test_a_checkpoint_leads_to_its_run_and_its_settings(run_dir):
+    last = run_dir / "checkpoints" / "last.ckpt"
+    assert find_run(str(last)) == run_dir
+    arguments = ["trainer.max_epochs=3", f"ckpt_path={last}"]
+    assert earlier_settings(arguments) == ["optimizer=sgd", "model.widths=[8,9]"]
+
+
+def test_other_checkpoints_and_none_lead_nowhere(run_dir, tmp_path):
+    assert find_run(None) is None
+    assert find_run(str(tmp_path / "last.ckpt")) is None
+    assert earlier_settings([f"ckpt_path={tmp_path}/last.ckpt"]) == []
+    assert earlier_settings(["seed=1"]) == []
+
+
+def test_a_process_started_by_lightning_has_all_settings_already(run_dir, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert earlier_settings([f"ckpt_path={run_dir}/checkpoints/last.ckpt"]) == []
