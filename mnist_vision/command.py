@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.errors import Stopped
+from mnist_vision.errors import Stopped, UserError
 from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import register_resolvers
@@ -121,7 +121,11 @@ def _check_command_line(config_name: str) -> None:
     # A sweep's overrides are lists of values: its jobs are checked one by one.
     if runs_task and not args.multirun and args.config_dir is None and args.config_path is None:
         with initialize_config_dir(CONF_DIR, version_base="1.3"):
-            check_limits(compose(args.config_name or config_name, args.overrides))
+            config = compose(args.config_name or config_name, args.overrides)
+        for key in config:
+            if OmegaConf.is_missing(config, key):
+                raise UserError(f"{key} is required; give it as {key}=VALUE")
+        check_limits(config)
 
 
 def _keeping_tracebacks(task: Task) -> Task:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from mnist_vision.errors import FieldError, UserError
 
@@ -25,9 +25,6 @@ def explain(
         return _explain_instantiation(error, known_keys)
     if isinstance(error, UserError | FieldError):
         return str(error)
-    if isinstance(error, MissingMandatoryValue):
-        key = error.full_key
-        return f"{key} is required; give it as {key}=VALUE"
     if isinstance(error, MissingConfigException):
         return _explain_missing_choice(error)
     if isinstance(error, HydraException | OmegaConfBaseException):

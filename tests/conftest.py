@@ -15,6 +15,9 @@ from mnist_vision.command import CONF_DIR
 from mnist_vision.data.download import ensure_mnist
 from mnist_vision.resume import register_resolvers
 
+# The tests' networks are tiny: a second thread costs them more than it gives.
+torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,8 +1,10 @@
 """The front door: what a user sees of a mistake."""
 
+import logging
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,10 +37,11 @@ def test_a_mistake_is_one_line_and_leaves_no_directory(command, tmp_path, argume
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_required_is_said(command):
+def test_what_is_required_is_said(command, tmp_path):
     done = command("evaluate")
     assert done.returncode == 1
     assert done.stderr == "error: ckpt_path is required; give it as ckpt_path=VALUE\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_and_configuration_are_shown(command, tmp_path):
@@ -76,6 +79,10 @@ def run_task(tmp_path, monkeypatch, capsys):
     def run(*args):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train", *args])
+        # What run_command sets for its process is put back for the tests to come.
+        monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+        monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as end:

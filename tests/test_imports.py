@@ -25,7 +25,7 @@ EDGES = {
     "evaluation": {"models"},
     "results": {"evaluation", "files"},
     "tensorboard": {"data", "evaluation", "models"},
-    "callbacks": {"errors", "tensorboard"},
+    "callbacks": {"errors", "files", "tensorboard"},
     "resume": set(),
     "command": {"errors", "explain", "limits", "resume"},
     "training": {
