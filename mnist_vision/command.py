@@ -122,7 +122,7 @@ def _check_command_line(config_name: str) -> None:
     if runs_task and not args.multirun and args.config_dir is None and args.config_path is None:
         with initialize_config_dir(CONF_DIR, version_base="1.3"):
             config = compose(args.config_name or config_name, args.overrides)
-        for key in config:
+        for key in map(str, config):
             if OmegaConf.is_missing(config, key):
                 raise UserError(f"{key} is required; give it as {key}=VALUE")
         check_limits(config)

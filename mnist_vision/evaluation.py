@@ -40,9 +40,18 @@ class TestResult:
         return (self.preds != self.targets).nonzero().flatten()
 
     def summary(self) -> dict[str, Any]:
-        """The metrics by their short names, and how many images they were measured on."""
+        """The metrics by their short names, and the numbers of images.
+
+        `num_images` were tested; on `num_mistakes` the prediction is wrong; on `missed` the
+        network found nothing, which is to say that none of its scores is finite.
+        """
         short = {name.removeprefix("test/"): value for name, value in self.metrics.items()}
-        return short | {"num_images": len(self.targets), "num_mistakes": len(self.mistakes)}
+        missed = int((~self.scores.isfinite()).all(dim=1).sum())
+        return short | {
+            "num_images": len(self.targets),
+            "num_mistakes": len(self.mistakes),
+            "missed": missed,
+        }
 
 
 class _Collector(Callback):

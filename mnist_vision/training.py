@@ -14,7 +14,6 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.accelerators import check_accelerator
@@ -85,7 +84,7 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     try:
         trainer.fit(model, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
     except BaseException as error:
-        if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGKILL)  # the other processes would wait
         if isinstance(error, Stopped) and trainer.is_global_zero:
             _say_how_to_continue(output_dir, len(history.rows))

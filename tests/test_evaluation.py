@@ -39,4 +39,5 @@ def test_mistakes_and_summary():
     outcome = TestResult(targets, scores, {"test/accuracy": 0.666667}, 0.5)
     assert outcome.preds.tolist() == [1, 7, 3]
     assert outcome.mistakes.tolist() == [1]
-    assert outcome.summary() == {"accuracy": 0.666667, "num_images": 3, "num_mistakes": 1}
+    expected = {"accuracy": 0.666667, "num_images": 3, "num_mistakes": 1, "missed": 0}
+    assert outcome.summary() == expected
