@@ -1,5 +1,6 @@
 """Speed as ratios: two ways of doing the same thing, measured in one run on one machine."""
 
+import itertools
 import logging
 import statistics
 import subprocess
@@ -15,17 +16,21 @@ from hydra import compose
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from mnist_vision.beginner import BeginnerNetwork, accuracy, train_epoch
+from mnist_vision.data.boxes import label_ink
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.download import ensure_mnist
+from mnist_vision.data.mnist import PIXEL_MEAN, PIXEL_STD
+from mnist_vision.detection import stock
 from mnist_vision.errors import FieldError, check_whole
 from mnist_vision.models.classifier import DigitClassifier
-from mnist_vision.models.cnn import PIXEL_MEAN, PIXEL_STD
+from mnist_vision.models.faster_rcnn import FasterRCNN
 from mnist_vision.quiet import quiet_libraries
 from mnist_vision.results import read_results, write_json
 from mnist_vision.training import run as run_training
@@ -33,6 +38,9 @@ from mnist_vision.training import run as run_training
 log = logging.getLogger(__name__)
 
 MAX_BEGINNER_EPOCHS = 20
+NUM_DETECTOR_BATCHES = 10
+NUM_DETECTOR_WARMUPS = 5
+DIGIT_SIZE = 28
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ def run(config: DictConfig) -> None:
         "data": measure_data_path,
         "lightning": measure_lightning,
         "target": measure_target,
+        "detector": measure_detector,
         "startup": measure_startup,
     }
     for part in config.parts:
@@ -206,6 +215,65 @@ def _speedrun(config: DictConfig, seed: int) -> dict[str, Any]:
     settings.data.root, settings.data.download = config.data.root, config.data.download
     run_training(settings)
     return read_results(run_dir)
+
+
+def measure_detector(config: DictConfig) -> list[Row]:
+    """A training step and a detection: Faster R-CNN, and the same layers in torchvision's modules.
+
+    Both sides find the boxes of the ink and take the optimizer's step; both have the same weights.
+    """
+    datamodule = _datamodule(config)
+    settings = compose("train", ["model=faster_rcnn"])
+    seed_everything(0, verbose=False)
+    model: FasterRCNN = instantiate(settings.model, _convert_="all")
+    network = stock.assemble(model.backbone, model.rpn, model.roi_heads, DIGIT_SIZE)
+    optimizer = instantiate(settings.optimizer)(model.parameters())
+    loader = datamodule.train_dataloader()
+    batches = [
+        datamodule.on_after_batch_transfer(batch, 0)
+        for batch in itertools.islice(loader, NUM_DETECTOR_BATCHES)
+    ]
+    num_images = sum(len(targets) for _, targets in batches)
+
+    def milliseconds(step: Callable[[Tensor, Tensor], Any]) -> Callable[[], float]:
+        def measure() -> float:
+            started = time.perf_counter()
+            for images, targets in batches:
+                step(images, targets)
+            return (time.perf_counter() - started) / num_images * 1000
+
+        return measure
+
+    def descend(losses: dict[str, Tensor]) -> None:
+        optimizer.zero_grad()
+        sum(losses.values(), start=torch.zeros(())).backward()
+        optimizer.step()
+
+    def train_ours(images: Tensor, targets: Tensor) -> None:
+        descend(model.train().losses(images, targets))
+
+    def train_theirs(images: Tensor, targets: Tensor) -> None:
+        descend(stock.losses(network, images, label_ink(images, targets)))
+
+    @torch.inference_mode()
+    def detect_ours(images: Tensor, targets: Tensor) -> None:
+        model.eval().detect(images)
+
+    def detect_theirs(images: Tensor, targets: Tensor) -> None:
+        stock.detect(network, images)
+
+    for _ in range(NUM_DETECTOR_WARMUPS):  # an untrained network finds unusually much
+        milliseconds(train_ours)()
+    rows = []
+    for what, ours, theirs in (
+        ("detector, training", train_ours, train_theirs),
+        ("detector, detection", detect_ours, detect_theirs),
+    ):
+        times = _in_turns([milliseconds(ours), milliseconds(theirs)], config.repeats)
+        ratio = times[1] / times[0]
+        verdict = f"{ratio:.1f} times as fast"
+        rows.append(Row(what, times[0], times[1], "ms/image", ratio, verdict))
+    return rows
 
 
 def measure_startup(config: DictConfig) -> list[Row]:

@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
-from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.models.classifier import MISSED, Assessment, DigitClassifier, predictions
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class TestResult:
     """What the test set says of a network.
 
     Args:
-        targets: `Tensor[N]` int64 in 0..9, in the official order.
+        targets: `Tensor[N]` int64 in 0..9, in the order of the test set.
         scores: `Tensor[N, 10]` float32, as the network gave them.
+        mistake_pictures: `Tensor[M, 1, 28, 28]` float32 in [0, 1]: the digits of `mistakes`.
         metrics: Values by log key, `test/accuracy` among them.
         seconds: Time it took.
     """
@@ -26,40 +27,41 @@ class TestResult:
 
     targets: Tensor
     scores: Tensor
+    mistake_pictures: Tensor
     metrics: dict[str, float]
     seconds: float
 
     @property
     def preds(self) -> Tensor:
-        """`Tensor[N]` int64: the class of the highest score."""
-        return self.scores.argmax(dim=1)
+        """`Tensor[N]` int64: the class of the highest score; -1 where there is none."""
+        return predictions(self.scores)
 
     @property
     def mistakes(self) -> Tensor:
-        """`Tensor[M]` int64: the indices of the images whose prediction is wrong."""
+        """`Tensor[M]` int64: the indices of the digits whose prediction is wrong."""
         return (self.preds != self.targets).nonzero().flatten()
 
     def summary(self) -> dict[str, Any]:
         """The metrics by their short names, and the numbers of images.
 
-        `num_images` were tested; on `num_mistakes` the prediction is wrong; on `missed` the
-        network found nothing, which is to say that none of its scores is finite.
+        `num_images` were tested (of scenes, digits); on `num_mistakes` the prediction is wrong; on
+        `missed`, which are among these, the network found nothing.
         """
         short = {name.removeprefix("test/"): value for name, value in self.metrics.items()}
-        missed = int((~self.scores.isfinite()).all(dim=1).sum())
         return short | {
             "num_images": len(self.targets),
             "num_mistakes": len(self.mistakes),
-            "missed": missed,
+            "missed": int((self.preds == MISSED).sum()),
         }
 
 
 class _Collector(Callback):
-    """Keeps the scores and targets of every test batch."""
+    """Keeps the scores and targets of every test batch, and pictures of the mistakes."""
 
     def __init__(self) -> None:
         self.scores: list[Tensor] = []
         self.targets: list[Tensor] = []
+        self.mistake_pictures: list[Tensor] = []
 
     def on_test_batch_end(
         self,
@@ -70,8 +72,10 @@ class _Collector(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.scores.append(outputs["scores"].float().cpu())
-        self.targets.append(outputs["targets"].cpu())
+        scores, targets, pictures = Assessment(**outputs)
+        self.scores.append(scores.float().cpu())
+        self.targets.append(targets.cpu())
+        self.mistake_pictures.append(pictures[predictions(scores) != targets].cpu())
 
 
 def run_test(
@@ -107,6 +111,7 @@ def run_test(
     return TestResult(
         targets=torch.cat(collector.targets),
         scores=torch.cat(collector.scores),
+        mistake_pictures=torch.cat(collector.mistake_pictures),
         metrics={name: round(value, 6) for name, value in metrics.items()},
         seconds=round(seconds, 3),
     )

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassConfusionMatrix
 from torchvision.utils import make_grid
 
-from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, to_unit_range
+from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.mnist import NUM_CLASSES
 from mnist_vision.evaluation import TestResult
-from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.models.classifier import MISSED, DigitClassifier
 
 NUM_TRAINING_IMAGES = 64
+NUM_TEST_IMAGES = 16
 NUM_MISTAKES = 25
 
 
@@ -27,18 +28,16 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
     """
     if not isinstance(logger, TensorBoardLogger):
         return
-    images = to_unit_range(datamodule.train_set.images[:NUM_TRAINING_IMAGES].to(model.device))
     was_training = model.training
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
+        images, _ = _first_batch(datamodule, datamodule.train_set, NUM_TRAINING_IMAGES, model)
         model.eval()  # tracing would otherwise move batch normalisation's averages
         with warnings.catch_warnings():
-            # torch's own add_graph traces with torch.jit, which torch has deprecated.
-            warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated.*")
+            # The trace is drawn, not run: it does not matter what it would get wrong.
+            warnings.simplefilter("ignore")
             logger.experiment.add_graph(model, images[:1])
         model.train(was_training)
-        if datamodule.augmentation is not None:
-            images = datamodule.augmentation(images)
     logger.experiment.add_image("train/images", make_grid(images, nrow=8, pad_value=0.5))
     logger.experiment.flush()
 
@@ -47,7 +46,7 @@ def log_test(
     logger: Logger,
     settings: dict[str, Any],
     model: DigitClassifier,
-    test_set: DigitDataset,
+    datamodule: MNISTDataModule,
     outcome: TestResult,
     step: int,
 ) -> None:
@@ -59,7 +58,7 @@ def log_test(
         logger: The run's logger.
         settings: The run's settings, nested; plain values are logged.
         model: The network that was tested.
-        test_set: The test images.
+        datamodule: Gives the test images.
         outcome: The scores of the network on them.
         step: The training step it was tested at.
     """
@@ -68,9 +67,10 @@ def log_test(
     writer = logger.experiment
     probabilities = model.probabilities(outcome.scores)
     writer.add_figure("test/confusion_matrix", _confusion_matrix(outcome), step)
-    writer.add_figure(
-        "test/worst_mistakes", _worst_mistakes(test_set, outcome, probabilities), step
-    )
+    writer.add_figure("test/worst_mistakes", _worst_mistakes(outcome, probabilities), step)
+    batch = _first_batch(datamodule, datamodule.test_set, NUM_TEST_IMAGES, model)
+    for tag, picture in model.pictures(batch).items():
+        writer.add_image(tag, picture, step)
     for digit in range(NUM_CLASSES):
         writer.add_pr_curve(
             f"test/precision_recall/{digit}",
@@ -82,6 +82,15 @@ def log_test(
     writer.flush()
 
 
+def _first_batch(
+    datamodule: MNISTDataModule, dataset: Any, num_images: int, model: DigitClassifier
+) -> Any:
+    """The first images of a data set as the network would get them, and their targets."""
+    batch = dataset.__getitems__(list(range(min(num_images, len(dataset)))))
+    batch = model.transfer_batch_to_device(batch, model.device, 0)
+    return datamodule.on_after_batch_transfer(batch, 0)
+
+
 def _figure(width: float, height: float) -> Figure:
     # Not pyplot's: its figures outlive the run and want a display.
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -91,7 +100,8 @@ def _figure(width: float, height: float) -> Figure:
 
 def _confusion_matrix(outcome: TestResult) -> Figure:
     metric = MulticlassConfusionMatrix(NUM_CLASSES)
-    metric.update(outcome.preds, outcome.targets)
+    is_found = outcome.preds != MISSED
+    metric.update(outcome.preds[is_found], outcome.targets[is_found])
     counts = metric.compute()
     off_diagonal = counts.clone().fill_diagonal_(0)
     figure = _figure(6, 6)
@@ -111,28 +121,30 @@ def _confusion_matrix(outcome: TestResult) -> Figure:
         ylabel="true",
         xticks=range(NUM_CLASSES),
         yticks=range(NUM_CLASSES),
-        title=f"{len(outcome.mistakes)} mistakes on {len(outcome.targets):,} test images",
+        title=_title(outcome),
     )
     return figure
 
 
-def _worst_mistakes(
-    test_set: DigitDataset, outcome: TestResult, probabilities: torch.Tensor
-) -> Figure:
+def _title(outcome: TestResult) -> str:
+    num_missed = int((outcome.preds == MISSED).sum())
+    missed = f" ({num_missed} of them missed)" if num_missed else ""
+    return f"{len(outcome.mistakes)} mistakes{missed} on {len(outcome.targets):,} test digits"
+
+
+def _worst_mistakes(outcome: TestResult, probabilities: torch.Tensor) -> Figure:
     """The mistakes the network was surest of, surest first."""
-    mistakes = outcome.mistakes
-    surety = probabilities[mistakes].amax(dim=1)
-    worst = mistakes[surety.argsort(descending=True)][:NUM_MISTAKES].tolist()
+    surety = probabilities[outcome.mistakes].amax(dim=1)
+    worst = surety.argsort(descending=True)[:NUM_MISTAKES].tolist()
     figure = _figure(8, 8.5)
     figure.suptitle("Worst mistakes: true digit, predicted digit, its probability")
     for axes in figure.subplots(5, 5).flat:
         axes.axis("off")
         if worst:
-            index = worst.pop(0)
-            image, target = test_set[index]
-            pred = int(outcome.preds[index])
-            axes.imshow(image[0].numpy(), cmap="gray_r")
-            axes.set_title(
-                f"{int(target)} as {pred}  {float(probabilities[index, pred]):.1%}", fontsize=12
-            )
+            rank = worst.pop(0)
+            index = int(outcome.mistakes[rank])
+            target, pred = int(outcome.targets[index]), int(outcome.preds[index])
+            axes.imshow(outcome.mistake_pictures[rank, 0].numpy(), cmap="gray_r", vmin=0, vmax=1)
+            said = "missed" if pred == MISSED else f"as {pred}  {float(surety[rank]):.1%}"
+            axes.set_title(f"{target} {said}", fontsize=12)
     return figure

@@ -191,7 +191,7 @@ def _log_outcome(
     step: int,
 ) -> None:
     logger.log_metrics(outcome.metrics, step=step)
-    log_test(logger, _hyperparameters(config), model, datamodule.test_set, outcome, step)
+    log_test(logger, _hyperparameters(config), model, datamodule, outcome, step)
     logger.finalize("success")
 
 

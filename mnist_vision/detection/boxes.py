@@ -1,0 +1,120 @@
+"""Matching, sampling and suppressing boxes, for all images of a batch at once.
+
+Boxes are `[..., 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive.
+"""
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
+
+
+def match(
+    candidates: Tensor,
+    digits: Tensor,
+    is_digit: Tensor,
+    *,
+    high: float,
+    low: float,
+    best_always: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gives each candidate box the digit that it overlaps most.
+
+    Source: `torchvision.models.detection._utils.Matcher`, image by image.
+
+    Args:
+        candidates: `Tensor[B, N, 4]`.
+        digits: `Tensor[B, M, 4]`, some of them padding.
+        is_digit: `Tensor[B, M]` bool.
+        high: Least IoU of a positive, 0 to 1.
+        low: IoU below which a candidate is negative, 0 to `high`; in between it is ignored.
+        best_always: Whether the candidates that overlap a digit most are positive in any case.
+
+    Returns:
+        Index of the digit, `Tensor[B, N]` int64, and the kind of each candidate, `Tensor[B, N]`
+        int64: `POSITIVE`, `NEGATIVE` or `IGNORED`.
+    """
+    iou = box_iou(digits, candidates).masked_fill(~is_digit[..., None], -1)
+    best, index = iou.max(dim=1)
+    kind = torch.full_like(index, IGNORED)
+    kind[best < low] = NEGATIVE
+    is_positive = best >= high
+    if best_always:
+        is_best = (iou == iou.amax(dim=2, keepdim=True)) & is_digit[..., None]
+        is_positive |= is_best.any(dim=1)
+    return index, kind.masked_fill_(is_positive, POSITIVE)
+
+
+def sample(kind: Tensor, num: int, positive_fraction: float) -> tuple[Tensor, Tensor]:
+    """Draws up to `num` positive and negative candidates of each image at random.
+
+    Source: `torchvision.models.detection._utils.BalancedPositiveNegativeSampler`.
+
+    Args:
+        kind: `Tensor[B, N]` int64, as `match` gives it.
+        num: Most candidates an image.
+        positive_fraction: Largest share of `num` that may be positive, but for a single one;
+            negatives fill the rest.
+
+    Returns:
+        Indices `Tensor[B, S]` int64 with S = min(num, N), and which of them are drawn,
+        `Tensor[B, S]` bool; the others are padding.
+    """
+    num_candidates = kind.shape[1]
+    noise = torch.rand(kind.shape, device=kind.device)
+    positive_noise = noise.masked_fill(kind != POSITIVE, -1)
+    most_positive = max(int(num * positive_fraction), 1)
+    last_drawn = positive_noise.topk(min(most_positive, num_candidates)).values[:, -1:]
+    # Drawn positives come first, then negatives, then what must not be drawn: one sort for all.
+    priority = noise + (kind == NEGATIVE) + 2 * (positive_noise >= last_drawn.clamp(min=0))
+    values, indices = priority.topk(min(num, num_candidates))
+    return indices, values >= 1
+
+
+def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
+    """Non-maximum suppression: which boxes overlap no better one that is kept.
+
+    As many short steps as there are boxes a set, each for all sets at once.
+
+    Args:
+        boxes: `Tensor[..., N, 4]`: sets of boxes, the best first.
+        is_valid: `Tensor[..., N]` bool; the others are neither kept nor suppress.
+        threshold: IoU above which a box is suppressed, 0 to 1.
+
+    Returns:
+        `Tensor[..., N]` bool. Source: `torchvision.ops.nms`, set by set.
+    """
+    overlaps = box_iou(boxes, boxes) > threshold
+    keep = is_valid.clone()
+    for index in range(boxes.shape[-2] - 1):
+        keep[..., index + 1 :] &= ~(overlaps[..., index, index + 1 :] & keep[..., index, None])
+    return keep
+
+
+def first_kept(keep: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """The positions of the first `num` kept of each row.
+
+    Args:
+        keep: `Tensor[B, N]` bool.
+        num: How many.
+
+    Returns:
+        Positions `Tensor[B, S]` int64 in order, with S = min(num, N), and which of them are kept,
+        `Tensor[B, S]` bool; the others are padding.
+    """
+    countdown = torch.arange(keep.shape[1], 0, -1, device=keep.device)
+    values, positions = (keep * countdown).topk(min(num, keep.shape[1]))
+    return positions, values > 0
+
+
+def pick(values: Tensor, indices: Tensor) -> Tensor:
+    """The values of each row at its indices: `[B, N, *]` and `[B, S]` give `[B, S, *]`."""
+    rows = torch.arange(len(values), device=values.device)[:, None]
+    return values[rows, indices]
+
+
+def is_larger(boxes: Tensor, min_size: float) -> Tensor:
+    """Which boxes, `[..., 4]`, are at least `min_size` pixels wide and high: `[...]` bool."""
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return (sides >= min_size).all(dim=-1)
