@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
-from torchvision.ops import box_iou
 
 from mnist_vision.data.boxes import DigitBoxes
+from mnist_vision.detection.boxes import box_iou
 from mnist_vision.detection.roi_heads import Candidates, Detections
 
 # A box reads a digit if it overlaps it at least so much. In an image of one digit, which is there
@@ -26,7 +26,7 @@ def read(candidates: Candidates, digits: DigitBoxes) -> tuple[Tensor, Tensor]:
         Scores `Tensor[B, M, 10]` in [0, 1], that of the best box for each class, 0 for no box; and
         the IoU with the digit of the surest box, `Tensor[B, M]`, 0 for no box.
     """
-    iou = box_iou(digits.boxes, candidates.boxes.flatten(1, 2)).nan_to_num(0)
+    iou = box_iou(digits.boxes, candidates.boxes.flatten(1, 2))
     iou = iou.unflatten(2, candidates.scores.shape[1:])  # [B, M, P, 10]
     is_alone = digits.is_digit.sum(dim=1) == 1
     reads = (iou >= READING_IOU) | is_alone[:, None, None, None]
@@ -64,10 +64,9 @@ def mean_average_precision() -> MeanAveragePrecision:
 def as_dicts(found: Detections | DigitBoxes) -> list[dict[str, Tensor]]:
     """One dictionary of tensors an image, without padding."""
     is_found = found.labels >= 0
-    return [
-        {name: values[image][is_found[image]] for name, values in found._asdict().items()}
-        for image in range(len(is_found))
-    ]
+    counts = is_found.sum(dim=1).tolist()
+    parts = [values[is_found].split(counts) for values in found]
+    return [dict(zip(found._fields, each, strict=True)) for each in zip(*parts, strict=True)]
 
 
 def _left_to_right(boxes: Tensor, labels: Tensor, is_there: Tensor) -> Tensor:

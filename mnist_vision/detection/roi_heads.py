@@ -217,8 +217,10 @@ class RoIHeads(nn.Module):
         boxes = boxes.gather(2, order[..., None].expand_as(boxes))
         keep = greedy_nms(boxes, scores > 0, self.nms_iou)
         kept_scores = (scores * keep).flatten(1)
-        num = min(self.num_detections, kept_scores.shape[1])
-        top_scores, positions = kept_scores.topk(num)
+        # Stable, so that of equal scores the smaller digit's comes first, as argmax has it.
+        ranked_scores, ranked = kept_scores.sort(dim=1, descending=True, stable=True)
+        top_scores = ranked_scores[:, : self.num_detections]
+        positions = ranked[:, : self.num_detections]
         labels = positions // scores.shape[2]
         return Detections(
             pick(boxes.flatten(1, 2), positions) * (top_scores > 0)[..., None],

@@ -142,7 +142,7 @@ def test_nothing_to_look_at_costs_nothing():
         features, SCALE, torch.zeros_like(boxes), torch.zeros_like(is_proposal), nothing
     )
     sum(losses.values()).backward()
-    assert [float(loss) for loss in losses.values()] == [0, 0]
+    assert [loss.item() for loss in losses.values()] == [0, 0]
     assert features.grad.isfinite().all()
 
 
