@@ -39,9 +39,9 @@ def ink_boxes(images: Tensor) -> Tensor:
         `Tensor[N, 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive; zeros for an image
         without ink.
     """
-    ink = images[:, 0] > INK_THRESHOLD
-    x1, x2 = _extent(ink.any(dim=1))
-    y1, y2 = _extent(ink.any(dim=2))
+    # Largest values first, then the comparison: on a CPU `any` takes longer than `amax`.
+    x1, x2 = _extent(images[:, 0].amax(dim=1) > INK_THRESHOLD)
+    y1, y2 = _extent(images[:, 0].amax(dim=2) > INK_THRESHOLD)
     return torch.stack([x1, y1, x2, y2], dim=1).float()
 
 

@@ -93,6 +93,12 @@ class MNISTDataModule(LightningDataModule):
         FieldError: If a size is outside its range.
     """
 
+    # Sets of digits here, of scenes in a subclass.
+    train_set: Any
+    val_set: Any
+    train_sample: Any
+    test_set: Any
+
     def __init__(
         self,
         root: str,
@@ -136,11 +142,11 @@ class MNISTDataModule(LightningDataModule):
         elif stage == "test":
             self.test_set = DigitDataset(*load_split(self.root, "test"))
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Training batches, shuffled anew each epoch."""
         return _loader(self.train_set, self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> list[DataLoader[Batch]]:
+    def val_dataloader(self) -> list[DataLoader[Any]]:
         """Two loaders: the validation images, and a fixed sample of the training images.
 
         The sample, 10,000 images (all, if there are fewer) without augmentation, is what training
@@ -149,11 +155,11 @@ class MNISTDataModule(LightningDataModule):
         """
         return [_loader(part, self.eval_batch_size) for part in (self.val_set, self.train_sample)]
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test batches, every image once, in the official order."""
         return _loader(self.test_set, self.eval_batch_size)
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Any]:
         """Turns bytes into floats in [0, 1], on the device, and augments training batches."""
         images, targets = batch
         images = to_unit_range(images)
@@ -167,10 +173,11 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-def _loader(dataset: DigitDataset, batch_size: int, *, shuffle: bool = False) -> DataLoader[Batch]:
+def _loader(dataset: Dataset[Any], batch_size: int, *, shuffle: bool = False) -> DataLoader[Any]:
     # No workers: a batch is two gathers, and handing it between processes would cost more.
-    return DataLoader(dataset, batch_size, shuffle=shuffle, collate_fn=_as_it_is)
+    return DataLoader(dataset, batch_size, shuffle=shuffle, collate_fn=as_it_is)
 
 
-def _as_it_is(batch: Any) -> Any:
+def as_it_is(batch: Any) -> Any:
+    """Collates what is a batch already."""
     return batch

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.boxes import DigitBoxes, ink_boxes
-from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, _as_it_is, to_unit_range
+from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, as_it_is, to_unit_range
 from mnist_vision.errors import FieldError, UserError, check_real, check_whole
 
 TILE_SIZE = 28
@@ -317,21 +317,19 @@ class MNISTScenesDataModule(MNISTDataModule):
             train = self.rules.lay_out(self.train_set, self.num_train_scenes, train_seed)
             val = self.rules.lay_out(self.val_set, self.num_val_scenes, val_seed)
             sample = train.subset(torch.arange(min(len(val), len(train))))
-            self.train_set = train  # type: ignore[assignment]
-            self.val_set = val.by_canvas_size()  # type: ignore[assignment]
-            self.train_sample = sample.by_canvas_size()  # type: ignore[assignment]
+            self.train_set = train
+            self.val_set = val.by_canvas_size()
+            self.train_sample = sample.by_canvas_size()
         elif stage == "test":
             test = self.rules.lay_out(self.test_set, self.num_test_scenes, test_seed)
-            self.test_set = test.by_canvas_size()  # type: ignore[assignment]
+            self.test_set = test.by_canvas_size()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of training scenes, in a new order each epoch."""
-        batches = SceneBatches(self.train_set, self.batch_size)  # type: ignore[arg-type]
-        return DataLoader(batches, batch_size=None, shuffle=True, collate_fn=_as_it_is)
+        batches = SceneBatches(self.train_set, self.batch_size)
+        return DataLoader(batches, batch_size=None, shuffle=True, collate_fn=as_it_is)
 
-    def on_after_batch_transfer(  # type: ignore[override]  # a detector's targets are boxes
-        self, batch: Any, dataloader_idx: int
-    ) -> tuple[Tensor, DigitBoxes]:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, DigitBoxes]:
         """Draws the scenes on the device, training scenes with augmented digits."""
         tiles, layouts = batch
         flat = (tiles.flatten(0, 1), layouts.labels.flatten())

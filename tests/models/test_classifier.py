@@ -5,10 +5,14 @@ import torch
 from torch.nn import functional as F
 
 from mnist_vision.models.cnn import CNN
+from mnist_vision.models.faster_rcnn import FasterRCNN
 from mnist_vision.schedules import constant
 from tests.conftest import synthetic_digits
 
-MODELS = {"cnn": lambda: CNN(widths=[4, 8], hidden=16)}
+MODELS = {
+    "cnn": lambda: CNN(widths=[4, 8], hidden=16),
+    "faster_rcnn": lambda: FasterRCNN(widths=[8, 16], hidden=32),
+}
 
 
 @pytest.fixture(params=MODELS)
