@@ -2,6 +2,7 @@
 
 import math
 import signal
+from collections.abc import Sequence
 
 
 class UserError(Exception):
@@ -55,6 +56,17 @@ def check_whole(field: str, value: object, low: int, high: int | None = None) ->
         or (high is not None and value > high)
     ):
         raise FieldError(field, value, allowed)
+
+
+def check_list(field: str, value: object, low: int, high: int, of: str) -> None:
+    """Raises unless `value` is a list of `low` to `high` elements.
+
+    Raises:
+        FieldError: Naming the field, the value and what it should be a list `of`.
+    """
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    if not is_list or not low <= len(value) <= high:  # type: ignore[arg-type]
+        raise FieldError(field, value, f"a list of {low} to {high} {of}")
 
 
 def check_real(

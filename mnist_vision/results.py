@@ -62,11 +62,14 @@ def table(rows: dict[str, str]) -> list[str]:
 
 def test_lines(summary: dict[str, Any]) -> list[str]:
     """The test figures of a run as lines of a table."""
+    misses = f"{summary['num_mistakes']} of {summary['num_images']:,}"
+    if summary["missed"]:
+        misses += f", {summary['missed']} of them not found"
     return table(
         {
             "test accuracy": f"{summary['accuracy']:.4f}",
             "test F1 (macro)": f"{summary['f1']:.4f}",
-            "misses": f"{summary['num_mistakes']} of {summary['num_images']:,}",
+            "misses": misses,
         }
     )
 

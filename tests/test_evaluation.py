@@ -36,8 +36,35 @@ def test_f1_is_the_mean_over_classes(digits):
 def test_mistakes_and_summary():
     targets = torch.tensor([1, 2, 3])
     scores = torch.eye(10)[torch.tensor([1, 7, 3])]
-    outcome = TestResult(targets, scores, {"test/accuracy": 0.666667}, 0.5)
+    pictures = torch.zeros(1, 1, 28, 28)
+    outcome = TestResult(targets, scores, pictures, {"test/accuracy": 0.666667}, 0.5)
     assert outcome.preds.tolist() == [1, 7, 3]
     assert outcome.mistakes.tolist() == [1]
     expected = {"accuracy": 0.666667, "num_images": 3, "num_mistakes": 1, "missed": 0}
     assert outcome.summary() == expected
+
+
+class FindsNothingInHalf(CNN):
+    def forward(self, images):
+        scores = super().forward(images)
+        scores[::2] = -torch.inf
+        return scores
+
+
+def test_what_is_missed_is_wrong_whatever_the_target(digits):
+    """A network that finds nothing has an argmax too: 0, which is right for a tenth."""
+    outcome = run_test(FindsNothingInHalf().eval(), MNISTDataModule("", val_size=100))
+    summary = outcome.summary()
+    assert summary["missed"] == 100
+    assert (outcome.preds[::2] == -1).all()
+    assert summary["num_mistakes"] >= 100
+    assert summary["accuracy"] == pytest.approx(1 - summary["num_mistakes"] / 200)
+    assert len(outcome.mistake_pictures) == summary["num_mistakes"]
+
+
+def test_pictures_are_those_of_the_mistakes(digits):
+    torch.manual_seed(0)
+    datamodule = MNISTDataModule("", val_size=100, eval_batch_size=77)
+    outcome = run_test(CNN(widths=[2]).eval(), datamodule)
+    images, _ = synthetic_digits(200, seed=len("test"))
+    torch.testing.assert_close(outcome.mistake_pictures, images[outcome.mistakes] / 255)

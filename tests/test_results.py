@@ -23,7 +23,7 @@ def test_what_is_no_json_is_refused_and_writes_nothing(tmp_path):
 
 def test_predictions_are_plain_arrays(tmp_path):
     targets, scores = torch.tensor([3, 4]), torch.eye(10)[[3, 9]]
-    write_predictions(tmp_path / "p.npz", TestResult(targets, scores, {}, 0.0))
+    write_predictions(tmp_path / "p.npz", TestResult(targets, scores, torch.empty(0), {}, 0.0))
     with np.load(tmp_path / "p.npz", allow_pickle=False) as arrays:
         assert arrays["targets"].tolist() == [3, 4]
         assert arrays["preds"].tolist() == [3, 9]
@@ -33,6 +33,8 @@ def test_predictions_are_plain_arrays(tmp_path):
 
 def test_tables_have_two_columns():
     assert table({"a": "1", "b": "2"}) == ["a                  1", "b                  2"]
-    lines = test_lines({"accuracy": 0.99, "f1": 0.98, "num_mistakes": 100, "num_images": 10_000})
-    assert lines[-1].endswith("100 of 10,000")
+    lines = test_lines(
+        {"accuracy": 0.99, "f1": 0.98, "num_mistakes": 100, "num_images": 10_000, "missed": 7}
+    )
+    assert lines[-1].endswith("100 of 10,000, 7 of them not found")
     assert json.dumps(lines)

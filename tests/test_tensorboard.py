@@ -16,11 +16,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from mnist_vision import training
 from mnist_vision.data.augmentation import RandomAffine
-from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule
+from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation import TestResult
 from mnist_vision.models.cnn import CNN
 from mnist_vision.tensorboard import _confusion_matrix, _worst_mistakes, log_start, log_test
-from tests.conftest import synthetic_digits
 
 
 @pytest.fixture
@@ -30,7 +29,8 @@ def outcome():
     scores = torch.eye(10)[targets] * 5
     scores[4, 9] = 20
     scores[7, 1] = 6
-    return TestResult(targets, scores, {"test/accuracy": 0.9, "test/f1": 0.9}, 1.0)
+    pictures = torch.zeros(2, 1, 28, 28)
+    return TestResult(targets, scores, pictures, {"test/accuracy": 0.9, "test/f1": 0.9}, 1.0)
 
 
 def texts(figure):
@@ -40,12 +40,21 @@ def texts(figure):
 def test_the_confusion_matrix_counts_every_image(outcome):
     figure = _confusion_matrix(outcome)
     assert sum(int(text) for text in texts(figure)) == 20
-    assert figure.axes[0].get_title() == "2 mistakes on 20 test images"
+    assert figure.axes[0].get_title() == "2 mistakes on 20 test digits"
+
+
+def test_what_is_missed_is_shown_as_such(outcome):
+    outcome.scores[4] = -torch.inf
+    figure = _confusion_matrix(outcome)
+    assert sum(int(text) for text in texts(figure)) == 19
+    assert figure.axes[0].get_title() == "2 mistakes (1 of them missed) on 20 test digits"
+    probabilities = CNN().probabilities(outcome.scores)
+    titles = {axes.get_title() for axes in _worst_mistakes(outcome, probabilities).axes}
+    assert "4 missed" in titles
 
 
 def test_the_worst_mistakes_come_surest_first(outcome):
-    images = DigitDataset(*synthetic_digits(20))
-    figure = _worst_mistakes(images, outcome, outcome.scores.softmax(dim=1))
+    figure = _worst_mistakes(outcome, outcome.scores.softmax(dim=1))
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert [title.split("  ")[0] for title in titles] == ["4 as 9", "7 as 1"]
     assert titles[0].endswith("100.0%")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mnist_vision import training
-from mnist_vision.checkpoints import read_checkpoint
+from mnist_vision.checkpoints import load_classifier, read_checkpoint
 from mnist_vision.errors import Stopped, UserError
 from mnist_vision.models.cnn import CNN
 
@@ -89,6 +89,30 @@ def test_checkpoints_hold_plain_values_and_say_what_they_are(run):
     assert checkpoint["architecture"] == "cnn"
     assert checkpoint["hyper_parameters"]["widths"] == [16, 32, 64]
     assert CNN(**checkpoint["hyper_parameters"])
+
+
+def test_a_detector_is_measured_by_its_boxes_too(run):
+    run_dir = run("model=faster_rcnn", "trainer.max_epochs=1")
+    results = results_of(run_dir)
+    assert results["architecture"] == "faster_rcnn"
+    assert results["test"]["num_images"] == 200
+    boxes = {"mean_iou", "mAP", "mAP@0.5", "sequence_accuracy"}
+    assert results["test"].keys() >= {"accuracy", "f1", "missed"} | boxes
+    losses = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    (row,) = results["history"]
+    assert row["train/loss"] == pytest.approx(sum(row[f"train/{name}"] for name in losses), 1e-5)
+    assert load_classifier(run_dir / "checkpoints" / "best.ckpt").architecture == "faster_rcnn"
+
+
+def test_scenes_are_trained_on_and_tested_digit_by_digit(run):
+    sizes = ("data.num_train_scenes=40", "data.num_val_scenes=10", "data.num_test_scenes=12")
+    run_dir = run("model=faster_rcnn", "data=mnist_scenes", *sizes, "trainer.max_epochs=1")
+    test = results_of(run_dir)["test"]
+    assert 12 <= test["num_images"] <= 5 * 12
+    assert 0 <= test["mAP@0.5"] <= 1
+    with np.load(run_dir / "test_predictions.npz") as predictions:
+        assert len(predictions["targets"]) == test["num_images"]
+        assert (predictions["preds"] == -1).sum() == test["missed"]
 
 
 def test_seeds(run, tmp_path):

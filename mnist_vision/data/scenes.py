@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.boxes import DigitBoxes, ink_boxes
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, as_it_is, to_unit_range
-from mnist_vision.errors import FieldError, UserError, check_real, check_whole
+from mnist_vision.errors import FieldError, UserError, check_list, check_real, check_whole
 
 TILE_SIZE = 28
 
@@ -143,8 +143,7 @@ class SceneRules:
     max_overlap: float
 
     def __post_init__(self) -> None:
-        if not _is_list(self.canvas_sizes) or not self.canvas_sizes:
-            raise FieldError("canvas_sizes", self.canvas_sizes, "a list of sizes, not empty")
+        check_list("canvas_sizes", self.canvas_sizes, 1, 100, "sizes")
         for size in self.canvas_sizes:
             check_whole("canvas_sizes", size, 32, 512)
             if size % 4:
@@ -462,14 +461,9 @@ def _deal(num_digits: int, number: int, generator: torch.Generator) -> Tensor:
     return torch.cat(rounds)[:number]
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
 def _check_pair(field: str, pair: Any, check_bound: Callable[[str, object], None]) -> None:
     """Raises unless `pair` is [low, high] with bounds that pass a check."""
-    if not _is_list(pair) or len(pair) != 2:
-        raise FieldError(field, pair, "a list [low, high]")
+    check_list(field, pair, 2, 2, "numbers, [low, high]")
     for bound in pair:
         check_bound(field, bound)
     if pair[0] > pair[1]:

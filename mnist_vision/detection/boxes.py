@@ -50,7 +50,8 @@ def match(
         is_digit: `Tensor[B, M]` bool.
         high: Least IoU of a positive, 0 to 1.
         low: IoU below which a candidate is negative, 0 to `high`; in between it is ignored.
-        best_always: Whether the candidates that overlap a digit most are positive in any case.
+        best_always: Whether the candidates that overlap a digit most are positive in any case; if
+            none overlaps it, that is all of them.
 
     Returns:
         Index of the digit, `Tensor[B, N]` int64, and the kind of each candidate, `Tensor[B, N]`

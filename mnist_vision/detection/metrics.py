@@ -39,6 +39,8 @@ def read(candidates: Candidates, digits: DigitBoxes) -> tuple[Tensor, Tensor]:
 def is_sequence_right(detections: Detections, digits: DigitBoxes) -> Tensor:
     """Whether the boxes, read from left to right, give the digits of each image and no others.
 
+    From left to right is by the boxes' centres, of digits above each other too.
+
     Args:
         detections: What was found; boxes of a score of at least `SEQUENCE_SCORE` are read.
         digits: What is there.

@@ -80,7 +80,8 @@ class RegionProposalNetwork(nn.Module):
         # Channels of logits are anchors, those of codes are anchors times 4.
         logits = logits.permute(0, 2, 3, 1).flatten(1)
         codes = codes.permute(0, 2, 3, 1).reshape(len(images), -1, 4)
-        return anchors, logits, codes
+        # In bfloat16, which mixed precision computes in, a box could be pixels off.
+        return anchors.float(), logits.float(), codes.float()
 
     def propose(
         self, image_size: tuple[int, int], anchors: Tensor, logits: Tensor, codes: Tensor

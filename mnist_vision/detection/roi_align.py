@@ -19,8 +19,8 @@ def roi_align(features: Tensor, boxes: Tensor, size: int, scale: float) -> Tenso
 
     Args:
         features: `Tensor[B, C, H, W]` float; fastest with channels last in memory.
-        boxes: `Tensor[B, R, 4]` float: the boxes of each image, in its pixels. They get no
-            gradient.
+        boxes: `Tensor[B, R, 4]` float: the boxes of each image, in its pixels; detached, as
+            torchvision gives them no gradient either.
         size: Bins along each side of the grid.
         scale: Feature positions a pixel: 1 / stride.
 

@@ -119,9 +119,10 @@ class RoIHeads(nn.Module):
         hidden = F.relu(self.box_head.fc7(hidden))
         logits, codes = self.box_predictor(hidden.flatten(0, 1))
         batch, num_boxes = boxes.shape[:2]
+        # In bfloat16, which mixed precision computes in, a box could be pixels off.
         return (
-            logits.view(batch, num_boxes, -1),
-            codes.view(batch, num_boxes, NUM_CLASSES + 1, 4),
+            logits.float().view(batch, num_boxes, -1),
+            codes.float().view(batch, num_boxes, NUM_CLASSES + 1, 4),
         )
 
     def losses(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_vision.data.mnist import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
-from mnist_vision.errors import FieldError, check_real, check_whole
+from mnist_vision.errors import check_list, check_real, check_whole
 from mnist_vision.models.classifier import DigitClassifier
 
 IMAGE_SIZE = 28
@@ -39,8 +39,7 @@ class CNN(DigitClassifier):
         batch_norm: bool = True,
     ) -> None:
         super().__init__()
-        if not 1 <= len(widths) <= 4:
-            raise FieldError("widths", list(widths), "a list of 1 to 4 whole numbers")
+        check_list("widths", widths, 1, 4, "whole numbers")
         for width in widths:
             check_whole("widths", width, 1)
         check_whole("convs_per_stage", convs_per_stage, 1)

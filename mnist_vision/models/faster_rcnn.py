@@ -21,7 +21,7 @@ from mnist_vision.detection.metrics import (
 )
 from mnist_vision.detection.proposals import RegionProposalNetwork
 from mnist_vision.detection.roi_heads import Candidates, Detections, RoIHeads
-from mnist_vision.errors import FieldError, check_real, check_whole
+from mnist_vision.errors import FieldError, check_list, check_real, check_whole
 from mnist_vision.models.classifier import Assessment, DigitClassifier, Stage
 
 STRIDE = 4  # the backbone's: pixels a feature position
@@ -44,9 +44,10 @@ class FasterRCNN(DigitClassifier):
 
     Args:
         widths: Channels of the backbone's stages, each a 3x3 convolution, batch normalisation and
-            ReLU; the first two end in a 2x2 max pooling. At least 2 stages of at least 1 channel.
-        anchor_sizes: Square roots of the areas of anchors, in pixels, above 0.
-        aspect_ratios: Heights over widths of anchors, above 0.
+            ReLU; the first two end in a 2x2 max pooling. 2 to 8 stages of at least 1 channel.
+        anchor_sizes: Square roots of the areas of anchors, in pixels: 1 to 20 numbers, large
+            enough that no side of an anchor is below a pixel.
+        aspect_ratios: Heights over widths of anchors: 1 to 20 numbers above 0.
         num_before_nms: Proposals an image that suppression looks at, at least 1.
         num_proposals: Most proposals an image that are looked into, at least 1.
         num_sampled_anchors: Anchors an image that the first stage learns from, at least 1.
@@ -54,9 +55,9 @@ class FasterRCNN(DigitClassifier):
         positive_fraction: Largest share of these that may be digits, above 0, at most 1.
         roi_size: Side of the grid of features the second stage sees of a proposal, 1 to 14.
         hidden: Units of each of its two hidden layers, at least 1.
-        score_threshold: A box counts if its score is above it, 0 to below 1.
+        score_threshold: A box counts if its score is above it, 0 to 0.999.
         nms_iou: IoU above which the worse of two boxes of one digit is dropped, 0 to 1.
-        num_detections: Most boxes an image that count, at least 1.
+        num_detections: Most boxes an image that `detect` gives, at least 1.
 
     Raises:
         FieldError: If an argument is outside its range.
@@ -64,13 +65,13 @@ class FasterRCNN(DigitClassifier):
 
     def __init__(
         self,
-        widths: Sequence[int] = (16, 32, 64),
+        widths: Sequence[int] = (16, 32, 64, 64),
         anchor_sizes: Sequence[float] = (14, 20),
         aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
         num_before_nms: int = 64,
         num_proposals: int = 16,
         num_sampled_anchors: int = 32,
-        num_sampled_proposals: int = 8,
+        num_sampled_proposals: int = 16,
         positive_fraction: float = 0.5,
         roi_size: int = 5,
         hidden: int = 128,
@@ -79,13 +80,17 @@ class FasterRCNN(DigitClassifier):
         num_detections: int = 10,
     ) -> None:
         super().__init__()
-        if len(widths) < 2:
-            raise FieldError("widths", list(widths), "a list of at least 2 whole numbers")
         for name, values in {"anchor_sizes": anchor_sizes, "aspect_ratios": aspect_ratios}.items():
-            if not values:
-                raise FieldError(name, list(values), "a list of at least 1 number")
+            check_list(name, values, 1, 20, "numbers")
             for value in values:
                 check_real(name, value, 0, open_low=True)
+        # torchvision rounds the halves of an anchor's sides: a side of a pixel would become none.
+        narrowest = min(anchor_sizes) * min(min(r, 1 / r) for r in aspect_ratios) ** 0.5
+        if narrowest <= 1:
+            raise FieldError(
+                "anchor_sizes", list(anchor_sizes), "large enough for sides above 1 px"
+            )
+        check_list("widths", widths, 2, 8, "whole numbers")
         for width in widths:
             check_whole("widths", width, 1)
         counts = {
@@ -143,6 +148,7 @@ class FasterRCNN(DigitClassifier):
         """
         return _image_scores(self._candidates(images))
 
+    @torch.no_grad()
     def detect(self, images: Tensor) -> list[dict[str, Tensor]]:
         """Finds the digits in each image.
 
@@ -185,14 +191,16 @@ class FasterRCNN(DigitClassifier):
         if isinstance(targets, Tensor):
             return Assessment(_image_scores(candidates), targets, images)
         is_digit = digits.is_digit
-        crops = roi_align(images, list(digits.boxes), CROP_SIZE).unflatten(0, is_digit.shape)
+        crops = roi_align(images, list(digits.boxes), CROP_SIZE, aligned=True)
+        crops = crops.unflatten(0, is_digit.shape)
         return Assessment(scores[is_digit].log(), digits.labels[is_digit], crops[is_digit])
 
     def pictures(self, batch: Any) -> dict[str, Tensor]:
         """A grid of images with true boxes (green) and those found (red), labelled."""
         images, targets = batch
-        with torch.no_grad():
-            found = self.eval().detect(images)
+        was_training = self.training
+        found = self.eval().detect(images)
+        self.train(was_training)
         true = as_dicts(_digits(images, targets))
         shown = [_draw(*each) for each in zip(images.cpu(), true, found, strict=True)]
         return {"test/boxes": make_grid(torch.stack(shown), nrow=4, pad_value=128)}
@@ -252,8 +260,9 @@ def _image_scores(candidates: Candidates) -> Tensor:
 
 def _draw(image: Tensor, true: dict[str, Tensor], found: dict[str, Tensor]) -> Tensor:
     """An image with boxes in it, `[3, PICTURE_SIDE, PICTURE_SIDE]` uint8."""
-    zoom = PICTURE_SIDE / image.shape[-1]
     size = [PICTURE_SIDE, PICTURE_SIDE]
+    height, width = image.shape[-2:]
+    zoom = torch.tensor([PICTURE_SIDE / width, PICTURE_SIDE / height]).repeat(2)
     picture = F.interpolate(image[None], size).mul(255).byte()[0].expand(3, -1, -1)
     for colour, boxes, names in (
         ("lime", true["boxes"], [f"{int(label)}" for label in true["labels"]]),

@@ -1,13 +1,15 @@
 import pytest
 import torch
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, Matcher
-from torchvision.ops import box_iou, nms
+from torchvision.ops import box_iou as torchvision_box_iou
+from torchvision.ops import nms
 
 from mnist_vision.data.boxes import DigitBoxes
 from mnist_vision.detection.boxes import (
     IGNORED,
     NEGATIVE,
     POSITIVE,
+    box_iou,
     first_kept,
     greedy_nms,
     is_larger,
@@ -37,6 +39,19 @@ def random_digits(num_images, most, size=28):
     return DigitBoxes(random_boxes(num_images, most, size=size) * is_digit[..., None], labels)
 
 
+def test_overlaps_are_torchvisions():
+    boxes, others = random_boxes(3, 20), random_boxes(3, 30)
+    others[:, :5] = boxes[:, :5]
+    boxes[:, 0] = others[:, 1, 2:] = 0  # empty, and turned inside out
+    found = box_iou(boxes, others)
+    assert torch.equal(found, torchvision_box_iou(boxes, others))
+    assert not found[:, 0].any()
+
+
+def test_an_empty_box_overlaps_nothing_not_even_itself():
+    assert box_iou(torch.zeros(2, 1, 4), torch.zeros(2, 1, 4)).tolist() == [[[0]], [[0]]]
+
+
 @pytest.mark.parametrize(("high", "low"), [(0.7, 0.3), (0.5, 0.5)])
 @pytest.mark.parametrize("best_always", [True, False])
 def test_matches_are_torchvisions(high, low, best_always):
@@ -54,7 +69,7 @@ def test_matches_are_torchvisions(high, low, best_always):
             assert (kind[image] == NEGATIVE).all()
             continue
         boxes = digits.boxes[image, is_digit]
-        matched = matcher(box_iou(boxes, candidates[image]))
+        matched = matcher(torchvision_box_iou(boxes, candidates[image]))
         kinds = {matcher.BELOW_LOW_THRESHOLD: NEGATIVE, matcher.BETWEEN_THRESHOLDS: IGNORED}
         assert kind[image].tolist() == [kinds.get(m, POSITIVE) for m in matched.tolist()]
         is_positive = matched >= 0
@@ -123,6 +138,14 @@ def test_suppression_is_torchvisions_set_by_set(threshold):
         valid = order[is_valid[place]]
         kept = nms(boxes[place][valid], -valid.float(), threshold)
         assert keep[place].nonzero().flatten().tolist() == valid[kept].tolist()
+
+
+def test_suppression_goes_on_to_the_end_of_a_long_chain():
+    starts = torch.arange(64) * 2.0  # each box overlaps the two before and behind it
+    boxes = torch.stack([starts, torch.zeros(64), starts + 10, torch.full((64,), 10.0)], dim=1)
+    keep = greedy_nms(boxes, torch.ones(64, dtype=torch.bool), 0.5)
+    assert keep.nonzero().flatten().tolist() == nms(boxes, -torch.arange(64.0), 0.5).tolist()
+    assert keep.nonzero().flatten().tolist() == list(range(0, 64, 2))
 
 
 def test_suppression_leaves_what_it_is_given():

@@ -97,6 +97,15 @@ def test_proposals_have_no_gradient():
     assert not boxes.requires_grad
 
 
+def test_proposals_keep_their_precision_in_mixed_precision():
+    # bfloat16 has steps of half a pixel behind pixel 64, and of a whole one behind 128.
+    ours, _ = networks()
+    images, features, _ = example()
+    with torch.autocast("cpu", torch.bfloat16):
+        boxes, _ = ours.propose((HEIGHT, WIDTH), *ours(images, features))
+    assert boxes.dtype == torch.float32
+
+
 def losses_and_gradients(network, features, measure):
     network.zero_grad()
     features = features.clone().requires_grad_()

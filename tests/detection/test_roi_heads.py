@@ -197,6 +197,14 @@ def test_candidates_are_inside_the_image_and_padding_is_none():
     assert not found.scores[~is_proposal].any()
 
 
+def test_candidates_keep_their_precision_in_mixed_precision():
+    ours, _ = networks()
+    features, boxes, is_proposal, _ = example()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ours.candidates(features, SCALE, boxes, is_proposal, (HEIGHT, WIDTH))
+    assert found.boxes.dtype == found.scores.dtype == torch.float32
+
+
 def test_the_first_detection_is_the_digit_of_the_highest_score_even_among_equals():
     # Sure predictions round to 1.0 exactly, so that equal scores are nothing unusual.
     ours, _ = networks()

@@ -102,7 +102,7 @@ def test_both_share_their_weights(example):
 
 
 def test_targets_count_from_1_and_have_no_padding():
-    images, digits = scenes()
+    _, digits = scenes()
     targets = stock.as_targets(digits)
     assert [len(each["labels"]) for each in targets] == digits.is_digit.sum(dim=1).tolist()
     assert targets[0]["boxes"].shape == (0, 4)

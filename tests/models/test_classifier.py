@@ -55,7 +55,7 @@ def test_losses_are_named_scalars_that_can_be_trained_on(model, batch):
 def test_a_few_steps_learn(model, batch):
     optimizer = torch.optim.Adam(model.parameter_groups(), lr=0.01)
     model.train()
-    for _ in range(30):
+    for _ in range(150):
         loss = sum(model.losses(*batch).values())
         optimizer.zero_grad()
         loss.backward()
