@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-train: $(INSTALLED) ## Train a CNN on MNIST and test it (about 2 minutes)
+train: $(INSTALLED) ## Train a CNN on MNIST and test it (about 3 minutes)
 	$(BIN)/python -m mnist_vision.train $(ARGS)
 
 test: $(INSTALLED) ## Run the tests, with the real data (about 4 minutes)
@@ -38,7 +38,7 @@ format: $(INSTALLED) ## Put style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(INSTALLED) ## Measure speed against the usual ways (about 10 minutes)
+benchmark: $(INSTALLED) ## Measure speed against the usual ways (about 15 minutes)
 	$(BIN)/python -m mnist_vision.benchmark $(ARGS)
 
 tensorboard: $(INSTALLED) ## Look at all runs in TensorBoard
