@@ -13,7 +13,7 @@ SMALLEST_AREA = 1e-9  # keeps empty boxes from dividing by 0
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Intersection over union of each box with each other box.
 
-    torchvision's works on x and y as pairs, which a processor is four times as long about.
+    torchvision's works on x and y as pairs, which takes a CPU more than twice as long.
 
     Args:
         boxes: `Tensor[..., N, 4]`.
