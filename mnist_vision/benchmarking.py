@@ -178,10 +178,9 @@ def measure_lightning(config: DictConfig) -> list[Row]:
 def measure_target(config: DictConfig) -> list[Row]:
     """Seconds of training to a test accuracy: `experiment=speedrun` against a beginner's loop.
 
-    Ours is a recipe of fixed length, chosen on validation images and tested once; its time, the
-    median over `repeats` seeds, covers validation too. The beginner's loop, one seed, may look at
-    the test images after each epoch and stop as soon as it is there, and its testing is not
-    counted.
+    Ours is a recipe of fixed length, tested at its end; its time, the median over `repeats` seeds,
+    covers validation too. The beginner's loop, one seed, may look at the test images after each
+    epoch and stop as soon as it is there, and its testing is not counted.
     """
     ensure_mnist(config.data.root, download=config.data.download)
     runs = [_speedrun(config, seed) for seed in range(config.repeats)]
