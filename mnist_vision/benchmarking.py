@@ -26,7 +26,7 @@ from mnist_vision.beginner import BeginnerNetwork, accuracy, train_epoch
 from mnist_vision.data.boxes import label_ink
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.download import ensure_mnist
-from mnist_vision.data.mnist import PIXEL_MEAN, PIXEL_STD
+from mnist_vision.data.mnist import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.detection import stock
 from mnist_vision.errors import FieldError, check_whole
 from mnist_vision.models.classifier import DigitClassifier
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 MAX_BEGINNER_EPOCHS = 20
 NUM_DETECTOR_BATCHES = 10
 NUM_DETECTOR_WARMUPS = 5
-DIGIT_SIZE = 28
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,7 @@ def measure_detector(config: DictConfig) -> list[Row]:
     settings = compose("train", ["model=faster_rcnn"])
     seed_everything(0, verbose=False)
     model: FasterRCNN = instantiate(settings.model, _convert_="all")
-    network = stock.assemble(model.backbone, model.rpn, model.roi_heads, DIGIT_SIZE)
+    network = stock.assemble(model.backbone, model.rpn, model.roi_heads, IMAGE_SIZE)
     optimizer = instantiate(settings.optimizer)(model.parameters())
     loader = datamodule.train_dataloader()
     batches = [

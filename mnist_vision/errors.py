@@ -64,9 +64,9 @@ def check_list(field: str, value: object, low: int, high: int, of: str) -> None:
     Raises:
         FieldError: Naming the field, the value and what it should be a list `of`.
     """
-    is_list = isinstance(value, Sequence) and not isinstance(value, str)
-    if not is_list or not low <= len(value) <= high:  # type: ignore[arg-type]
-        raise FieldError(field, value, f"a list of {low} to {high} {of}")
+    count = f"{low}" if low == high else f"{low} to {high}"
+    if not isinstance(value, Sequence) or isinstance(value, str) or not low <= len(value) <= high:
+        raise FieldError(field, value, f"a list of {count} {of}")
 
 
 def check_real(

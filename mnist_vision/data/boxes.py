@@ -7,6 +7,7 @@ from torch import Tensor
 
 # Fainter pixels are what resampling smears over the edge of a stroke.
 INK_THRESHOLD = 0.1
+SMALLEST_AREA = 1e-9  # keeps empty boxes from dividing by 0
 
 
 class DigitBoxes(NamedTuple):
@@ -55,6 +56,27 @@ def label_ink(images: Tensor, targets: Tensor) -> DigitBoxes:
     boxes = ink_boxes(images)
     labels = targets.where(boxes[:, 2] > 0, -1)
     return DigitBoxes(boxes[:, None], labels[:, None])
+
+
+def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of each box with each other box.
+
+    torchvision's works on x and y as pairs, which takes a CPU more than twice as long.
+
+    Args:
+        boxes: `Tensor[..., N, 4]`.
+        others: `Tensor[..., M, 4]`.
+
+    Returns:
+        `Tensor[..., N, M]` in [0, 1]; 0 where both boxes are empty.
+    """
+    x1, y1, x2, y2 = boxes[..., :, None, :].unbind(dim=-1)
+    other_x1, other_y1, other_x2, other_y2 = others[..., None, :, :].unbind(dim=-1)
+    width = (torch.minimum(x2, other_x2) - torch.maximum(x1, other_x1)).clamp_(min=0)
+    height = (torch.minimum(y2, other_y2) - torch.maximum(y1, other_y1)).clamp_(min=0)
+    shared = width.mul_(height)
+    areas = (x2 - x1) * (y2 - y1) + (other_x2 - other_x1) * (other_y2 - other_y1)
+    return shared / (areas - shared).clamp_(min=SMALLEST_AREA)
 
 
 def _extent(is_hit: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnist_vision.data.augmentation import RandomAffine
-from mnist_vision.data.boxes import DigitBoxes, ink_boxes
+from mnist_vision.data.boxes import DigitBoxes, box_iou, ink_boxes
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, as_it_is, to_unit_range
+from mnist_vision.data.mnist import IMAGE_SIZE
 from mnist_vision.errors import FieldError, UserError, check_list, check_real, check_whole
-
-TILE_SIZE = 28
 
 # MNIST's digits were fitted into a square of 20 pixels. The mean area of their ink boxes is 304.
 DIGIT_SIZE = 20
@@ -379,7 +378,7 @@ def _resample(tiles: Tensor, scales: Tensor, corners: Tensor, size: int) -> Tens
     centres = torch.arange(size, device=tiles.device) + 0.5
     # [N, 2, size]: for x and y, where each pixel of the square lies on the tile.
     positions = (centres - corners[:, :, None]) / scales[:, None, None] - 0.5
-    steps = torch.arange(TILE_SIZE, device=tiles.device)
+    steps = torch.arange(IMAGE_SIZE, device=tiles.device)
     weights = (1 - (positions[..., None] - steps).abs()).clamp(min=0)
     columns, rows = weights.unbind(dim=1)
     return rows @ tiles @ columns.mT
@@ -398,7 +397,7 @@ def _drawn_boxes(digits: DigitDataset, indices: Tensor, scales: Tensor) -> Tenso
     """
     largest = float(scales.max())
     margin = math.ceil(largest)  # resampling smears ink over half a tile's pixel
-    size = math.ceil(TILE_SIZE * largest) + 2 * margin
+    size = math.ceil(IMAGE_SIZE * largest) + 2 * margin
     corners = torch.full((1, 2), float(margin))
     is_digit = indices >= 0
     num_at_once = max(1, NUM_PIXELS_AT_ONCE // size**2)
@@ -438,20 +437,12 @@ def _place(
         draws = torch.rand(len(boxes), NUM_PLACES, 2, generator=generator)
         shifts = (draws * (room + 1)).floor() - box[..., :2]
         candidates = box + shifts.repeat(1, 1, 2)
-        overlaps = _overlap(candidates[:, :, None], placed[:, None, :digit])
+        overlaps = box_iou(candidates, placed[:, :digit])
         fits = (overlaps <= max_overlap).all(dim=2) & (room >= 0).all(dim=2)
         first = fits.to(torch.uint8).argmax(dim=1)  # the first of several largest values
         fits_all &= fits.any(dim=1)
         corners[:, digit], placed[:, digit] = shifts[rows, first], candidates[rows, first]
     return corners, fits_all
-
-
-def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of boxes `[..., 4]`; 0 with a box that is empty."""
-    shared = torch.minimum(boxes[..., 2:], others[..., 2:])
-    shared = (shared - torch.maximum(boxes[..., :2], others[..., :2])).clamp(min=0).prod(dim=-1)
-    area, other_area = ((b[..., 2:] - b[..., :2]).prod(dim=-1) for b in (boxes, others))
-    return shared / (area + other_area - shared).clamp(min=1)
 
 
 def _deal(num_digits: int, number: int, generator: torch.Generator) -> Tensor:
@@ -463,7 +454,7 @@ def _deal(num_digits: int, number: int, generator: torch.Generator) -> Tensor:
 
 def _check_pair(field: str, pair: Any, check_bound: Callable[[str, object], None]) -> None:
     """Raises unless `pair` is [low, high] with bounds that pass a check."""
-    check_list(field, pair, 2, 2, "numbers, [low, high]")
+    check_list(field, pair, 2, 2, "numbers: [low, high]")
     for bound in pair:
         check_bound(field, bound)
     if pair[0] > pair[1]:

@@ -6,29 +6,9 @@ Boxes are `[..., 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive.
 import torch
 from torch import Tensor
 
+from mnist_vision.data.boxes import box_iou
+
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
-SMALLEST_AREA = 1e-9  # keeps empty boxes from dividing by 0
-
-
-def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of each box with each other box.
-
-    torchvision's works on x and y as pairs, which takes a CPU more than twice as long.
-
-    Args:
-        boxes: `Tensor[..., N, 4]`.
-        others: `Tensor[..., M, 4]`.
-
-    Returns:
-        `Tensor[..., N, M]` in [0, 1]; 0 where both boxes are empty.
-    """
-    x1, y1, x2, y2 = boxes[..., :, None, :].unbind(dim=-1)
-    other_x1, other_y1, other_x2, other_y2 = others[..., None, :, :].unbind(dim=-1)
-    width = (torch.minimum(x2, other_x2) - torch.maximum(x1, other_x1)).clamp_(min=0)
-    height = (torch.minimum(y2, other_y2) - torch.maximum(y1, other_y1)).clamp_(min=0)
-    shared = width.mul_(height)
-    areas = (x2 - x1) * (y2 - y1) + (other_x2 - other_x1) * (other_y2 - other_y1)
-    return shared / (areas - shared).clamp_(min=SMALLEST_AREA)
 
 
 def match(

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from mnist_vision.data.boxes import DigitBoxes
-from mnist_vision.detection.boxes import box_iou
+from mnist_vision.data.boxes import DigitBoxes, box_iou
 from mnist_vision.detection.roi_heads import Candidates, Detections
 
 # A box reads a digit if it overlaps it at least so much. In an image of one digit, which is there

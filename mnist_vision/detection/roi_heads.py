@@ -167,9 +167,11 @@ class RoIHeads(nn.Module):
         logits, codes = self(features, boxes, scale)
         num_drawn = is_drawn.sum().clamp(min=1)
         surprise = F.cross_entropy(
-            logits.flatten(0, 1), classes.masked_fill(~is_drawn, IGNORED).flatten(),
-            ignore_index=IGNORED, reduction="sum",
-        )  # fmt: skip
+            logits.flatten(0, 1),
+            classes.masked_fill(~is_drawn, IGNORED).flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
         image, position = is_positive.nonzero(as_tuple=True)
         wanted = self.box_coder.encode_single(
             digits.boxes[image, digit_index[image, position]], boxes[image, position]

@@ -12,7 +12,7 @@ from torchvision.ops import roi_align
 from torchvision.utils import draw_bounding_boxes, make_grid
 
 from mnist_vision.data.boxes import DigitBoxes, label_ink
-from mnist_vision.data.mnist import PIXEL_MEAN, PIXEL_STD
+from mnist_vision.data.mnist import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.detection.metrics import (
     as_dicts,
     is_sequence_right,
@@ -25,7 +25,6 @@ from mnist_vision.errors import FieldError, check_list, check_real, check_whole
 from mnist_vision.models.classifier import Assessment, DigitClassifier, Stage
 
 STRIDE = 4  # the backbone's: pixels a feature position
-CROP_SIZE = 28
 PICTURE_SIDE = 224
 
 
@@ -191,7 +190,7 @@ class FasterRCNN(DigitClassifier):
         if isinstance(targets, Tensor):
             return Assessment(_image_scores(candidates), targets, images)
         is_digit = digits.is_digit
-        crops = roi_align(images, list(digits.boxes), CROP_SIZE, aligned=True)
+        crops = roi_align(images, list(digits.boxes), IMAGE_SIZE, aligned=True)
         crops = crops.unflatten(0, is_digit.shape)
         return Assessment(scores[is_digit].log(), digits.labels[is_digit], crops[is_digit])
 

@@ -4,12 +4,11 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler,
 from torchvision.ops import box_iou as torchvision_box_iou
 from torchvision.ops import nms
 
-from mnist_vision.data.boxes import DigitBoxes
+from mnist_vision.data.boxes import DigitBoxes, box_iou
 from mnist_vision.detection.boxes import (
     IGNORED,
     NEGATIVE,
     POSITIVE,
-    box_iou,
     first_kept,
     greedy_nms,
     is_larger,
