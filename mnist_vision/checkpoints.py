@@ -1,7 +1,6 @@
 """Checkpoints that are whole, and that can do nothing but hold numbers."""
 
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from mnist_vision.errors import UserError
 from mnist_vision.files import write_atomically
 from mnist_vision.models import find_architecture
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.torch_files import load_tensors, reason
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"{path}: cannot write the checkpoint ({_reason(error)}); "
+                f"{path}: cannot write the checkpoint ({reason(error)}); "
                 "an earlier one, if there is one, is intact"
             ) from error
 
@@ -69,18 +69,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"ckpt_path={path}: no such file; give a .ckpt file of a run")
     not_ours = f"ckpt_path={path}: corrupt, or not a checkpoint of this program"
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise UserError(f"{not_ours} (checksum of {damaged} does not match)")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
+        checkpoint = load_tensors(path)
     except PermissionError as error:
         raise UserError(f"ckpt_path={path}: cannot be read ({error.strerror})") from error
-    # A damaged file can fail in any of a dozen ways, depending on where it was hit.
-    except Exception as error:
-        raise UserError(f"{not_ours} ({_reason(error)})") from error
+    except ValueError as error:
+        raise UserError(f"{not_ours} ({error})") from error
     required = {"architecture", "hyper_parameters", "state_dict"}
     if not isinstance(checkpoint, dict) or not required <= checkpoint.keys():
         raise UserError(f"{not_ours} (it does not say which architecture it holds)")
@@ -100,7 +93,7 @@ def load_classifier(path: str | os.PathLike[str]) -> DigitClassifier:
         model.load_state_dict(checkpoint["state_dict"])
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"ckpt_path={path}: does not fit {checkpoint['architecture']} ({_reason(error)})"
+            f"ckpt_path={path}: does not fit {checkpoint['architecture']} ({reason(error)})"
         ) from error
     return model.eval()
 
@@ -135,10 +128,3 @@ def check_resumable(path: str | os.PathLike[str], model: DigitClassifier) -> int
         raise UserError(f"ckpt_path={path}: holds weights only; resume from a last.ckpt")
     epochs_done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     return epochs_done
-
-
-def _reason(error: Exception) -> str:
-    cause = error if isinstance(error, OSError) else error.__context__ or error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

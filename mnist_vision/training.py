@@ -74,6 +74,8 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     _check_trainer(trainer, config)
     if config.ckpt_path is not None:
         _prepare_to_resume(output_dir, config, check_resumable(config.ckpt_path, model))
+    else:
+        model.load_pretrained()
 
     num_parameters, num_trainable = _count(model)
     if trainer.is_global_zero:

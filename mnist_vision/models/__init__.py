@@ -1,7 +1,7 @@
 """The architectures: `mnist_vision/models/NAME.py` holds the one class of architecture NAME."""
 
 from importlib import import_module
-from inspect import getmembers, isclass
+from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
 
 from mnist_vision.errors import UserError
@@ -32,5 +32,6 @@ def _architectures_in(module_name: str) -> list[type[DigitClassifier]]:
         for _, member in getmembers(module, isclass)
         if issubclass(member, DigitClassifier)
         and member is not DigitClassifier
+        and not isabstract(member)
         and member.__module__ == module.__name__
     ]

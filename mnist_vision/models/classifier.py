@@ -110,8 +110,14 @@ class DigitClassifier(LightningModule):
         """What there is to see beside scores: RGB images `[3, H, W]` uint8, by log key."""
         return {}
 
+    def load_pretrained(self) -> None:
+        """Loads weights that training is to start from, where there are any; a place for it."""
+
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimizer trains; a group may have a learning rate of its own."""
+        """What the optimizer trains.
+
+        A group's `lr_ratio`, where it has one, is its learning rate as a multiple of the recipe's.
+        """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -119,6 +125,8 @@ class DigitClassifier(LightningModule):
         assert self._optimizer is not None, "set_recipe comes before fit"
         assert self._scheduler is not None
         optimizer = self._optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_ratio", 1)
         num_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self._scheduler(optimizer, num_steps)
         # LearningRateMonitor logs under this name.

@@ -4,14 +4,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mnist_vision.models.alexnet import AlexNet
 from mnist_vision.models.cnn import CNN
 from mnist_vision.models.faster_rcnn import FasterRCNN
+from mnist_vision.models.vgg16 import VGG16
 from mnist_vision.schedules import constant
 from tests.conftest import synthetic_digits
 
 MODELS = {
     "cnn": lambda: CNN(widths=[4, 8], hidden=16),
     "faster_rcnn": lambda: FasterRCNN(widths=[8, 16], hidden=32),
+    "vgg16": lambda: VGG16(weights=None, backbone_lr_ratio=1.0, dropout=0.0),
+    "alexnet": lambda: AlexNet(weights=None, backbone_lr_ratio=1.0, dropout=0.0),
 }
 
 

@@ -1,0 +1,39 @@
+"""AlexNet: five convolutions and three fully connected layers."""
+
+from typing import Any
+
+from torchvision.models import AlexNet_Weights, alexnet
+
+from mnist_vision.models.pretrained import PretrainedClassifier
+
+
+class AlexNet(PretrainedClassifier):
+    """torchvision's AlexNet, fine-tuned; `PretrainedClassifier` explains the arguments.
+
+    A block is a convolution and its pooling, where it has one. `image_size` is at least 63.
+
+    Source: A. Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014,
+    https://arxiv.org/abs/1404.5997.
+    """
+
+    known_weights = AlexNet_Weights
+    block_ends = (3, 6, 8, 10, 13)
+    min_image_size = 63
+
+    def __init__(
+        self,
+        weights: str | None = "IMAGENET1K_V1",
+        image_size: int = 64,
+        num_trainable_blocks: int = 5,
+        epochs_per_block: int = 0,
+        backbone_lr_ratio: float = 0.1,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(
+            weights, image_size, num_trainable_blocks, epochs_per_block, backbone_lr_ratio, dropout
+        )
+
+    @staticmethod
+    def make_network(dropout: float) -> Any:
+        """The network as torchvision has it."""
+        return alexnet(dropout=dropout)

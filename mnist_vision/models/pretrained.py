@@ -1,0 +1,215 @@
+"""What the networks that come with ImageNet weights share: input, weights, fine-tuning."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import WeightsEnum
+
+from mnist_vision.data.mnist import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
+from mnist_vision.errors import check_real, check_whole
+from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.transfer.feature_memo import FeatureMemo
+from mnist_vision.transfer.weights import find_weights
+
+
+class PretrainedClassifier(DigitClassifier, ABC):
+    """torchvision's network for ImageNet, whose last layer is made anew for the ten digits.
+
+    Its convolutions are cut into blocks, `features[a:b]`; what follows them, `classifier`, is its
+    head. The head always trains, and of the blocks the last `num_trainable_blocks`: all from the
+    start or, with `epochs_per_block`, one more, from the last on, each time that many epochs are
+    over. What does not train takes part as in evaluation and gets no gradient. While no block
+    trains, the features of each image are computed once and remembered.
+
+    An image is scaled to `image_size` and its grey used as red, green and blue. Where the last
+    feature map is smaller than the pooling in front of the first fully connected layer, which
+    would but repeat values, the pooling is left out and that layer made smaller to the same effect.
+
+    A subclass says what torchvision calls its network.
+
+    Args:
+        weights: Where training starts: the name of weights that torchvision has, the path of a
+            state dict by torchvision's names, of the whole network or of its convolutions alone, or
+            None for random weights. Read by `load_pretrained`, not here.
+        image_size: Side in pixels that images are scaled to.
+        num_trainable_blocks: Blocks of convolutions that train, 0 (the head alone) to all.
+        epochs_per_block: Epochs after which another block begins to train, at least 1; 0 for no
+            waiting.
+        backbone_lr_ratio: The learning rate of convolutions, as a multiple of the head's, above 0.
+        dropout: Probability of dropping a unit in the head, 0 to 0.95.
+
+    Raises:
+        FieldError: If an argument is outside its range.
+    """
+
+    known_weights: ClassVar[type[WeightsEnum]]
+    block_ends: ClassVar[tuple[int, ...]]
+    min_image_size: ClassVar[int]
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        weights: str | None,
+        image_size: int,
+        num_trainable_blocks: int,
+        epochs_per_block: int,
+        backbone_lr_ratio: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        check_whole("image_size", image_size, self.min_image_size)
+        check_whole("num_trainable_blocks", num_trainable_blocks, 0, len(self.block_ends))
+        check_whole("epochs_per_block", epochs_per_block, 0)
+        check_real("backbone_lr_ratio", backbone_lr_ratio, 0, open_low=True)
+        check_real("dropout", dropout, 0, 0.95)
+        self.save_hyperparameters(logger=False)
+
+        with torch.device("meta"):  # shapes only: most weights of the original are not needed
+            network = self.make_network(dropout)
+            self._shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+            feature_map = network.features(torch.empty(1, 3, image_size, image_size))
+            _, channels, self._side, _ = feature_map.shape
+            self._pool_side, _ = network.avgpool.output_size
+            _fit_to_digits(network.classifier, channels * min(self._side, self._pool_side) ** 2)
+        self.features: nn.Sequential = network.features.to_empty(device="cpu")
+        self.classifier: nn.Sequential = network.classifier.to_empty(device="cpu")
+        self.pool = network.avgpool if self._side > self._pool_side else nn.Identity()
+        _initialise(self)
+        self.register_buffer("mean", torch.full([3, 1, 1], PIXEL_MEAN))
+        self.register_buffer("std", torch.full([3, 1, 1], PIXEL_STD))
+        # Pixels stored next to their channels: the layout that convolutions on a CPU are fast in.
+        self.to(memory_format=torch.channels_last)
+        self._memo: FeatureMemo | None = None
+        self._freeze(num_trainable_blocks)
+
+    @staticmethod
+    @abstractmethod
+    def make_network(dropout: float) -> Any:
+        """The network as torchvision has it: `features`, `avgpool` and `classifier`."""
+
+    @property
+    def blocks(self) -> list[nn.Sequential]:
+        """The convolutions, from the image to the head."""
+        starts = (0, *self.block_ends)
+        return [self.features[a:b] for a, b in zip(starts, self.block_ends, strict=False)]
+
+    def load_pretrained(self) -> None:
+        """Loads the weights that training starts from, and what they ask of the input.
+
+        Raises:
+            UserError: If they cannot be had or do not fit.
+        """
+        if self.hparams["weights"] is None:
+            return
+        found = find_weights(self.hparams["weights"], self.known_weights, self._shapes)
+        first = f"classifier.{_linear_layers(self.classifier)[0]}.weight"
+        if first in found.tensors and self._side < self._pool_side:
+            found.tensors[first] = collapse(found.tensors[first], self._side, self._pool_side)
+        # What is not among them, the last layer at least, stays as it was made.
+        self.load_state_dict(found.tensors, strict=False)
+        self.mean.copy_(found.mean[:, None, None])
+        self.std.copy_(found.std[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images to logits.
+
+        Args:
+            images: `Tensor[B, 1, H, W]` float32 in [0, 1].
+
+        Returns:
+            Logits `Tensor[B, 10]`.
+        """
+        if self._memo is None:
+            features = self._compute_features(images)
+        else:
+            features = self._memo.features(images, self._compute_features)
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def _compute_features(self, images: Tensor) -> Tensor:
+        scaled = F.interpolate(images, [self.hparams["image_size"]] * 2, mode="bilinear")
+        features: Tensor = self.pool(self.features((scaled - self.mean) / self.std))
+        return features.flatten(1)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The head's, and those of the blocks that train, now or later."""
+        groups = [
+            {"name": "head", "params": list(self.classifier.parameters())},
+            {
+                "name": "backbone",
+                "params": [p for p in self.features.parameters() if p.requires_grad],
+                "lr_ratio": self.hparams["backbone_lr_ratio"],
+            },
+        ]
+        return [group for group in groups if group["params"]]
+
+    def on_train_epoch_start(self) -> None:
+        """Freezes the blocks that do not train in this epoch; if none does, remembers features."""
+        num_blocks = self.hparams["num_trainable_blocks"]
+        if self.hparams["epochs_per_block"]:
+            num_blocks = min(num_blocks, self.current_epoch // self.hparams["epochs_per_block"])
+        self._freeze(num_blocks)
+        for block in self.blocks:
+            block.train(any(p.requires_grad for p in block.parameters()))
+        if num_blocks:
+            self._memo = None
+            return
+        self._memo = self._memo or FeatureMemo()
+        self._memo.start_epoch()
+
+    def on_fit_end(self) -> None:
+        """Forgets the features."""
+        self._memo = None
+
+    def _freeze(self, num_trainable_blocks: int) -> None:
+        """Leaves the last blocks trainable, and no other."""
+        num_frozen = len(self.block_ends) - num_trainable_blocks
+        for index, block in enumerate(self.blocks):
+            block.requires_grad_(index >= num_frozen)
+
+
+def collapse(weight: Tensor, side: int, pool_side: int) -> Tensor:
+    """Takes adaptive average pooling to a larger map into the layer behind it.
+
+    Args:
+        weight: Of a layer that follows the pooling, `Tensor[units, C * pool_side**2]`.
+        side: Side of the feature map in front of the pooling.
+        pool_side: Side of the map behind it, larger than `side`.
+
+    Returns:
+        `Tensor[units, C * side**2]`: of a layer that gives the same without the pooling.
+    """
+    positions = torch.eye(side**2).unflatten(1, (1, side, side))
+    pooling = F.adaptive_avg_pool2d(positions, pool_side).flatten(1)
+    collapsed: Tensor = weight.unflatten(1, (-1, pool_side**2)) @ pooling.T
+    return collapsed.flatten(1)
+
+
+def _fit_to_digits(classifier: nn.Sequential, num_features: int) -> None:
+    """Makes the first layer anew for so many features, and the last for the ten digits."""
+    first, *_, last = _linear_layers(classifier)
+    hidden, _ = classifier[first].get_parameter("weight").shape
+    _, last_hidden = classifier[last].get_parameter("weight").shape
+    classifier[first] = nn.Linear(num_features, hidden)
+    classifier[last] = nn.Linear(last_hidden, NUM_CLASSES)
+
+
+def _linear_layers(classifier: nn.Sequential) -> list[int]:
+    return [index for index, layer in enumerate(classifier) if isinstance(layer, nn.Linear)]
+
+
+def _initialise(network: nn.Module) -> None:
+    """Random weights that keep the size of activations from layer to layer.
+
+    Source: K. He et al., "Delving deep into rectifiers", 2015, https://arxiv.org/abs/1502.01852.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.get_parameter("bias"))
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()

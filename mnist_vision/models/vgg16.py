@@ -1,0 +1,39 @@
+"""VGG16: thirteen 3x3 convolutions in five blocks, and three fully connected layers."""
+
+from typing import Any
+
+from torchvision.models import VGG16_Weights, vgg16
+
+from mnist_vision.models.pretrained import PretrainedClassifier
+
+
+class VGG16(PretrainedClassifier):
+    """torchvision's VGG16, fine-tuned; `PretrainedClassifier` explains the arguments.
+
+    A block ends with its pooling. `image_size` is at least 32.
+
+    Source: K. Simonyan and A. Zisserman, "Very deep convolutional networks for large-scale image
+    recognition", 2015, https://arxiv.org/abs/1409.1556.
+    """
+
+    known_weights = VGG16_Weights
+    block_ends = (5, 10, 17, 24, 31)
+    min_image_size = 32
+
+    def __init__(
+        self,
+        weights: str | None = "IMAGENET1K_V1",
+        image_size: int = 32,
+        num_trainable_blocks: int = 5,
+        epochs_per_block: int = 0,
+        backbone_lr_ratio: float = 0.1,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(
+            weights, image_size, num_trainable_blocks, epochs_per_block, backbone_lr_ratio, dropout
+        )
+
+    @staticmethod
+    def make_network(dropout: float) -> Any:
+        """The network as torchvision has it."""
+        return vgg16(dropout=dropout, init_weights=False)

@@ -1,0 +1,1 @@
+"""What networks trained on photographs need to learn digits."""
