@@ -79,6 +79,8 @@ class PretrainedClassifier(DigitClassifier, ABC):
         self.classifier: nn.Sequential = network.classifier.to_empty(device="cpu")
         self.pool = network.avgpool if self._side > self._pool_side else nn.Identity()
         _initialise(self)
+        # Small: training starts from near equal odds, whatever the size of the features.
+        nn.init.normal_(self.classifier[-1].get_parameter("weight"), std=0.01)
         self.register_buffer("mean", torch.full([3, 1, 1], PIXEL_MEAN))
         self.register_buffer("std", torch.full([3, 1, 1], PIXEL_STD))
         # Pixels stored next to their channels: the layout that convolutions on a CPU are fast in.
