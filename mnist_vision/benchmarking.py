@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 MAX_BEGINNER_EPOCHS = 20
 NUM_DETECTOR_BATCHES = 10
 NUM_DETECTOR_WARMUPS = 5
+MATRIX_SIZE = 2048
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def run(config: DictConfig) -> None:
         "lightning": measure_lightning,
         "target": measure_target,
         "detector": measure_detector,
+        "architectures": measure_architectures,
         "startup": measure_startup,
     }
     for part in config.parts:
@@ -272,6 +276,75 @@ def measure_detector(config: DictConfig) -> list[Row]:
         verdict = f"{ratio:.1f} times as fast"
         rows.append(Row(what, times[0], times[1], "ms/image", ratio, verdict))
     return rows
+
+
+def measure_architectures(config: DictConfig) -> list[Row]:
+    """Images/s of each architecture, and the share of the machine's peak that it works at.
+
+    One batch, random weights, `precision` as the trainer would have it. The peak is that of
+    products of large matrices; the operations are those that torch counts, which are those of
+    matrix products and convolutions.
+    """
+    datamodule = _datamodule(config)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16-mixed")
+    with autocast:
+        peak = _matmul_peak(config.repeats)
+    log.info("matrix products: %.0f GFLOP/s", peak / 1e9)
+    rows = []
+    for name in config.architectures:
+        for what, step in zip(("training", "inference"), _steps(name, datamodule), strict=True):
+            with autocast:
+                with FlopCounterMode(display=False) as counter:
+                    num_images = step()
+                seconds = _in_turns([partial(_seconds, step)], config.repeats)[0]
+            share = counter.get_total_flops() / seconds / peak
+            speed = num_images / seconds
+            rows.append(
+                Row(f"{name}, {what}", speed, None, "images/s", share, f"{share:.0%} of the peak")
+            )
+    return rows
+
+
+def _steps(name: str, datamodule: MNISTDataModule) -> tuple[Callable[[], int], Callable[[], int]]:
+    """A training step and a forward pass on one batch; each gives the number of its images."""
+    settings = compose("train", [f"model={name}"])
+    seed_everything(0, verbose=False)
+    model: DigitClassifier = instantiate(settings.model, _convert_="all")
+    optimizer = instantiate(settings.optimizer)(model.parameter_groups())
+    batch = next(iter(datamodule.train_dataloader()))
+    images, targets = datamodule.on_after_batch_transfer(batch, 0)
+
+    def train() -> int:
+        loss = sum(model.train().losses(images, targets).values(), start=torch.zeros(()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return len(images)
+
+    @torch.inference_mode()
+    def infer() -> int:
+        model.eval()(images)
+        return len(images)
+
+    return train, infer
+
+
+def _matmul_peak(repeats: int) -> float:
+    """The best of some products of large matrices, in floating-point operations a second."""
+    matrix = torch.rand(MATRIX_SIZE, MATRIX_SIZE)
+
+    def multiply() -> int:
+        matrix @ matrix
+        return 0
+
+    multiply()
+    return 2 * MATRIX_SIZE**3 / min(_seconds(multiply) for _ in range(3 * repeats))
+
+
+def _seconds(step: Callable[[], int]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
 
 
 def measure_startup(config: DictConfig) -> list[Row]:

@@ -41,6 +41,7 @@ def task(config: DictConfig) -> float:
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     model = load_classifier(config.ckpt_path)
     datamodule = instantiate(config.data, _convert_="all")
+    model.check_data(datamodule.gives_scenes)
     outcome = run_test(model, datamodule, accelerator=config.trainer.accelerator)
 
     output_dir = Path(config.output_dir)

@@ -12,7 +12,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning import LightningDataModule, Trainer, seed_everything
+from lightning import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +20,7 @@ from mnist_vision.accelerators import check_accelerator
 from mnist_vision.callbacks.best_checkpoint import BestCheckpoint
 from mnist_vision.callbacks.history import History
 from mnist_vision.checkpoints import check_resumable, load_classifier
+from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.errors import FieldError, Stopped, UserError
 from mnist_vision.evaluation import TestResult, run_test
 from mnist_vision.explain import first_line
@@ -64,8 +65,9 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     seed_everything(config.seed, workers=True, verbose=False)
 
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
-    datamodule: LightningDataModule = instantiate(config.data, _convert_="all")
+    datamodule: MNISTDataModule = instantiate(config.data, _convert_="all")
     model: DigitClassifier = instantiate(config.model, _convert_="all")
+    model.check_data(datamodule.gives_scenes)
     _set_recipe(model, config)
     history = History()
     callbacks = [*instantiate(config.callbacks, _convert_="all").values(), history]
@@ -140,6 +142,13 @@ def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     """Raises for settings that Lightning accepts and this program cannot work with."""
     if not isinstance(trainer.checkpoint_callback, BestCheckpoint):
         raise UserError("callbacks.best_checkpoint is missing: it keeps the network that is tested")
+    # Lightning takes it anywhere. Emulated, matrix products were a hundred times slower.
+    is_bf16 = "bf16" in str(trainer.precision) and trainer.strategy.root_device.type == "cpu"
+    if is_bf16 and not torch.cpu.get_capabilities().get("avx512_bf16", True):
+        log.warning(
+            f"trainer.precision={trainer.precision}: very slow on this processor, without bf16 "
+            "arithmetic; trainer.precision=32-true is what it is good at"
+        )
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if is_sweep and trainer.strategy.launcher is not None:
         raise UserError(

@@ -1,10 +1,12 @@
 import json
 
 import pytest
+from hydra import initialize_config_dir
 
 from mnist_vision import benchmarking
 from mnist_vision.beginner import BeginnerNetwork
 from mnist_vision.benchmarking import Row, measure_startup
+from mnist_vision.command import CONF_DIR
 from mnist_vision.errors import FieldError
 from tests.conftest import composed
 
@@ -57,6 +59,18 @@ def test_the_start_is_timed(config):
         "answer to optimzer.lr=1",
     ]
     assert all(row.ours > 0 for row in rows)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_an_architecture_is_measured_against_the_peak(config, digits, monkeypatch, precision):
+    monkeypatch.setattr(benchmarking, "MATRIX_SIZE", 64)
+    config.architectures = ["cnn"]
+    config.precision = precision
+    config.data.batch_size, config.data.val_size = 8, 100
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        rows = benchmarking.measure_architectures(config)
+    assert [row.what for row in rows] == ["cnn, training", "cnn, inference"]
+    assert all(row.ours > 0 and row.ratio > 0 for row in rows)
 
 
 def test_the_beginners_network_is_the_one_of_the_example():

@@ -70,6 +70,17 @@ LATE_MISTAKES = {
 }
 
 
+MODEL_MISTAKES = {
+    "model=vgg16 model.image_size=31": "model.image_size=31: must be a whole number of at least 32",
+    "model=alexnet model.image_size=62": "model.image_size=62: must be a whole number of at least",
+    "model=vgg16 model.weights=IMAGENET": "model.weights=IMAGENET: neither a file nor one of "
+    "IMAGENET1K_V1, IMAGENET1K_FEATURES",
+    "model=vgg16 model.num_trainable_blocks=-1": "model.num_trainable_blocks=-1: must be a whole",
+    "model=vgg16 model.num_trainable_blocks=6": "model.num_trainable_blocks=6: must be a whole",
+    "model=cnn data=mnist_scenes": "data=mnist_scenes: shows several digits an image, and cnn",
+}
+
+
 @pytest.fixture
 def run_task(tmp_path, monkeypatch, capsys):
     """Runs `train ARGS...` in this process, as a user's shell would: output and exit code."""
@@ -93,6 +104,14 @@ def run_task(tmp_path, monkeypatch, capsys):
         return end.value.code, capsys.readouterr()
 
     return run
+
+
+@pytest.mark.parametrize("arguments", MODEL_MISTAKES)
+def test_a_mistake_about_a_model_is_one_line_before_anything_is_read(run_task, arguments):
+    code, output = run_task("data.root=/dev/null", *arguments.split())
+    assert code == 1
+    assert output.err.startswith(f"error: {MODEL_MISTAKES[arguments]}")
+    assert output.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("argument", LATE_MISTAKES)

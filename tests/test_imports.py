@@ -35,6 +35,7 @@ EDGES = {
         "accelerators",
         "callbacks",
         "checkpoints",
+        "data",
         "errors",
         "evaluation",
         "explain",

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from mnist_vision import training
 from mnist_vision.checkpoints import load_classifier, read_checkpoint
@@ -113,6 +114,19 @@ def test_scenes_are_trained_on_and_tested_digit_by_digit(run):
     with np.load(run_dir / "test_predictions.npz") as predictions:
         assert len(predictions["targets"]) == test["num_images"]
         assert (predictions["preds"] == -1).sum() == test["missed"]
+
+
+def test_a_pretrained_network_is_fine_tuned_and_tested(run, tmp_path):
+    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
+    weights = f"model.weights={tmp_path}/alexnet.pth"
+    head_alone = ("model.num_trainable_blocks=0", "trainer.max_epochs=1")
+    run_dir = run("model=alexnet", weights, *head_alone, "trainer.limit_train_batches=2")
+    results = results_of(run_dir)
+    assert results["weights"] == f"{tmp_path}/alexnet.pth"
+    assert results["num_parameters"] - results["num_trainable_parameters"] == 2_469_696
+    assert results["test"]["num_images"] == 200
+    (tmp_path / "alexnet.pth").unlink()  # a checkpoint is whole without it
+    assert load_classifier(run_dir / "checkpoints" / "best.ckpt").architecture == "alexnet"
 
 
 def test_seeds(run, tmp_path):

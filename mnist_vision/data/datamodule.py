@@ -1,7 +1,7 @@
 """The one source of batches for every architecture."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
@@ -93,6 +93,8 @@ class MNISTDataModule(LightningDataModule):
         FieldError: If a size is outside its range.
     """
 
+    # Whether an image shows several digits.
+    gives_scenes: ClassVar[bool] = False
     # Sets of digits here, of scenes in a subclass.
     train_set: Any
     val_set: Any

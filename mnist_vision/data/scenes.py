@@ -263,6 +263,8 @@ class MNISTScenesDataModule(MNISTDataModule):
         UserError: If no canvas has room for what is asked.
     """
 
+    gives_scenes = True
+
     def __init__(
         self,
         root: str,

@@ -1,7 +1,7 @@
 """The contract that all architectures share."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.errors import UserError
 
 Stage = Literal["train", "val", "test"]
 # The class of what a network finds nothing in: in predictions, and in metrics, which count from 0.
@@ -56,9 +57,12 @@ class DigitClassifier(LightningModule):
     A subclass writes `forward(images)`, which maps float32 `[B, 1, H, W]` in [0, 1] to scores
     `[B, 10]`, and calls `save_hyperparameters(logger=False)` on arguments that are plain values.
     One that is not trained on the cross-entropy of its scores writes `losses` too, and one that
-    can show or measure more than scores writes `assess` and `pictures`. The rest, which is the same
+    can show or measure more than scores writes `assess` and `pictures`; one that takes scenes of
+    several digits sets `reads_scenes`. The rest, which is the same
     for all architectures, stands here: steps, metrics, optimizer.
     """
+
+    reads_scenes: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +76,18 @@ class DigitClassifier(LightningModule):
     def architecture(self) -> str:
         """Name of the architecture: that of its module."""
         return type(self).__module__.rpartition(".")[2]
+
+    def check_data(self, gives_scenes: bool) -> None:
+        """Raises if the data are scenes of several digits and the network reads one an image.
+
+        Raises:
+            UserError: Saying which models and data go together.
+        """
+        if gives_scenes and not self.reads_scenes:
+            raise UserError(
+                f"data=mnist_scenes: shows several digits an image, and {self.architecture} reads "
+                "one; use model=faster_rcnn, or data=mnist"
+            )
 
     def set_recipe(self, optimizer: OptimizerFactory, scheduler: SchedulerFactory) -> None:
         """Says how the network is to be trained.

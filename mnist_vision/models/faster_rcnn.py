@@ -62,6 +62,8 @@ class FasterRCNN(DigitClassifier):
         FieldError: If an argument is outside its range.
     """
 
+    reads_scenes = True
+
     def __init__(
         self,
         widths: Sequence[int] = (16, 32, 64, 64),

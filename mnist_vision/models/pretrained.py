@@ -79,8 +79,6 @@ class PretrainedClassifier(DigitClassifier, ABC):
         self.classifier: nn.Sequential = network.classifier.to_empty(device="cpu")
         self.pool = network.avgpool if self._side > self._pool_side else nn.Identity()
         _initialise(self)
-        # Small: training starts from near equal odds, whatever the size of the features.
-        nn.init.normal_(self.classifier[-1].get_parameter("weight"), std=0.01)
         self.register_buffer("mean", torch.full([3, 1, 1], PIXEL_MEAN))
         self.register_buffer("std", torch.full([3, 1, 1], PIXEL_STD))
         # Pixels stored next to their channels: the layout that convolutions on a CPU are fast in.
@@ -205,13 +203,19 @@ def _linear_layers(classifier: nn.Sequential) -> list[int]:
 
 
 def _initialise(network: nn.Module) -> None:
-    """Random weights that keep the size of activations from layer to layer.
+    """Random weights as torchvision gives its VGG.
+
+    Convolutions keep activations at their size; fully connected layers are small, so that
+    training starts from near equal odds.
 
     Source: K. He et al., "Delving deep into rectifiers", 2015, https://arxiv.org/abs/1502.01852.
     """
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.get_parameter("bias"))
-        elif isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
+        elif isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.get_parameter("bias"))
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.get_parameter("bias"))
