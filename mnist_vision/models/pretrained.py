@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.models import WeightsEnum
 
 from mnist_vision.data.mnist import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
-from mnist_vision.errors import check_real, check_whole
+from mnist_vision.errors import FieldError, check_real, check_whole
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.transfer.feature_memo import FeatureMemo
 from mnist_vision.transfer.weights import find_weights
@@ -61,6 +61,8 @@ class PretrainedClassifier(DigitClassifier, ABC):
         dropout: float,
     ) -> None:
         super().__init__()
+        if weights is not None and not isinstance(weights, str):
+            raise FieldError("weights", weights, "a name, a path, or null")
         check_whole("image_size", image_size, self.min_image_size)
         check_whole("num_trainable_blocks", num_trainable_blocks, 0, len(self.block_ends))
         check_whole("epochs_per_block", epochs_per_block, 0)

@@ -52,14 +52,16 @@ def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> Star
     """
     if weights in known.__members__:
         path, source = _download(weights, known[weights]), known[weights]
+        where, mend = f"model.weights={weights}: {path}", "; delete it to have it fetched again"
     else:
         path, source = Path(weights).expanduser(), None
+        where, mend = f"model.weights={path}", ""
         if not path.is_file():
             raise UserError(
                 f"model.weights={weights}: neither a file nor one of {', '.join(known.__members__)}"
                 "; model.weights=null trains from scratch"
             )
-    tensors = _check(path, weights, shapes)
+    tensors = _check(path, shapes, where, mend)
     if source is None:
         is_whole = any(name.startswith("classifier.") for name in tensors)
         kind = "IMAGENET1K_V1" if is_whole else "IMAGENET1K_FEATURES"
@@ -90,19 +92,18 @@ def _download(name: str, source: WeightsEnum) -> Path:
     return path
 
 
-def _check(path: Path, weights: str, shapes: Shapes) -> dict[str, Tensor]:
-    """Those tensors of a file that are used, known to fit."""
-    wrong = f"model.weights={weights}: {path}" if str(path) != weights else f"model.weights={path}"
+def _check(path: Path, shapes: Shapes, where: str, mend: str) -> dict[str, Tensor]:
+    """Those tensors of a file that are used, known to fit; errors open with `where`."""
     try:
         held = load_tensors(path)
     except PermissionError as error:
-        raise UserError(f"{wrong}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{where}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise UserError(
-            f"{wrong}: damaged, or holds more than tensors, which is never loaded ({error})"
+            f"{where}: damaged, or holds more than tensors, which is never loaded ({error}){mend}"
         ) from error
     if not _is_state_dict(held):
-        raise UserError(f"{wrong}: not a state dict, which is a dict of tensors by name")
+        raise UserError(f"{where}: not a state dict, which is a dict of tensors by name")
     names = list(shapes)[:-2]
     features = [name for name in names if name.startswith("features.")]
     # torchvision fills the classifier of IMAGENET1K_FEATURES with NaN.
@@ -113,15 +114,15 @@ def _check(path: Path, weights: str, shapes: Shapes) -> dict[str, Tensor]:
     foreign = [name for name in held if name not in shapes]
     if missing or foreign:
         problem = f"lacks {missing[0]}" if missing else f"holds {foreign[0]}, which is not in it"
-        raise UserError(f"{wrong}: not weights of this architecture: {problem}")
+        raise UserError(f"{where}: not weights of this architecture: {problem}")
     for name in wanted:
         if held[name].shape != shapes[name]:
             raise UserError(
-                f"{wrong}: not weights of this architecture: {name} has shape "
+                f"{where}: not weights of this architecture: {name} has shape "
                 f"{list(held[name].shape)}, must have {list(shapes[name])}"
             )
         if not is_known[name]:
-            raise UserError(f"{wrong}: {name} has values that are not finite")
+            raise UserError(f"{where}: {name} has values that are not finite")
     return {name: held[name].float() for name in wanted}
 
 

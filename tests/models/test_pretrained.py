@@ -228,6 +228,7 @@ def test_random_weights_take_mnists_normalisation_and_the_seed():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("weights", 3),
         ("image_size", 15),
         ("image_size", 28.0),
         ("num_trainable_blocks", -1),

@@ -188,6 +188,14 @@ def test_weights_are_fetched_once_and_checked(cache, serve):
     assert cached.read_bytes() == file.getvalue()
 
 
+def test_a_damaged_file_in_the_cache_is_to_be_deleted(cache):
+    cache.mkdir(parents=True)
+    (cache / "net-00000000.pth").write_bytes(b"PK damaged")
+    message = refusal("IMAGENET1K_V1")
+    assert f"{cache}/net-00000000.pth: damaged" in message
+    assert "delete it to have it fetched again" in message
+
+
 def test_fetched_weights_that_are_not_what_they_should_be_are_not_kept(cache, serve):
     known = serve(b"something else", digest="0" * 8)
     assert "hash" in refusal_of(known, "IMAGENET1K_V1")
