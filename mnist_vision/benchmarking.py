@@ -286,17 +286,17 @@ def measure_architectures(config: DictConfig) -> list[Row]:
     matrix products and convolutions.
     """
     datamodule = _datamodule(config)
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16-mixed")
-    with autocast:
+    is_bf16 = config.precision == "bf16-mixed"
+    with _autocast(is_bf16):
         peak = _matmul_peak(config.repeats)
     log.info("matrix products: %.0f GFLOP/s", peak / 1e9)
     rows = []
     for name in config.architectures:
-        for what, step in zip(("training", "inference"), _steps(name, datamodule), strict=True):
-            with autocast:
-                with FlopCounterMode(display=False) as counter:
-                    num_images = step()
-                seconds = _in_turns([partial(_seconds, step)], config.repeats)[0]
+        steps = _steps(name, datamodule, is_bf16)
+        for what, step in zip(("training", "inference"), steps, strict=True):
+            with FlopCounterMode(display=False) as counter:
+                num_images = step()
+            seconds = _in_turns([partial(_seconds, step)], config.repeats)[0]
             share = counter.get_total_flops() / seconds / peak
             speed = num_images / seconds
             rows.append(
@@ -305,7 +305,9 @@ def measure_architectures(config: DictConfig) -> list[Row]:
     return rows
 
 
-def _steps(name: str, datamodule: MNISTDataModule) -> tuple[Callable[[], int], Callable[[], int]]:
+def _steps(
+    name: str, datamodule: MNISTDataModule, is_bf16: bool
+) -> tuple[Callable[[], int], Callable[[], int]]:
     """A training step and a forward pass on one batch; each gives the number of its images."""
     settings = compose("train", [f"model={name}"])
     seed_everything(0, verbose=False)
@@ -315,7 +317,8 @@ def _steps(name: str, datamodule: MNISTDataModule) -> tuple[Callable[[], int], C
     images, targets = datamodule.on_after_batch_transfer(batch, 0)
 
     def train() -> int:
-        loss = sum(model.train().losses(images, targets).values(), start=torch.zeros(()))
+        with _autocast(is_bf16):
+            loss = sum(model.train().losses(images, targets).values(), start=torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -323,10 +326,15 @@ def _steps(name: str, datamodule: MNISTDataModule) -> tuple[Callable[[], int], C
 
     @torch.inference_mode()
     def infer() -> int:
-        model.eval()(images)
+        with _autocast(is_bf16):
+            model.eval()(images)
         return len(images)
 
     return train, infer
+
+
+def _autocast(is_bf16: bool) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=is_bf16)
 
 
 def _matmul_peak(repeats: int) -> float:

@@ -26,7 +26,7 @@ class AlexNet(PretrainedClassifier):
         image_size: int = 64,
         num_trainable_blocks: int = 5,
         epochs_per_block: int = 0,
-        backbone_lr_ratio: float = 0.1,
+        backbone_lr_ratio: float = 0.2,
         dropout: float = 0.5,
     ) -> None:
         super().__init__(

@@ -145,7 +145,7 @@ class DigitClassifier(LightningModule):
             group["lr"] *= group.get("lr_ratio", 1)
         num_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self._scheduler(optimizer, num_steps)
-        # LearningRateMonitor logs under this name.
+        # LearningRateMonitor logs under this name, and a group's behind it where there are more.
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"},

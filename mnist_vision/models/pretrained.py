@@ -1,5 +1,6 @@
 """What the networks that come with ImageNet weights share: input, weights, fine-tuning."""
 
+import logging
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -9,10 +10,12 @@ from torch.nn import functional as F
 from torchvision.models import WeightsEnum
 
 from mnist_vision.data.mnist import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
-from mnist_vision.errors import FieldError, check_real, check_whole
+from mnist_vision.errors import FieldError, UserError, check_real, check_whole
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.transfer.feature_memo import FeatureMemo
 from mnist_vision.transfer.weights import find_weights
+
+log = logging.getLogger(__name__)
 
 
 class PretrainedClassifier(DigitClassifier, ABC):
@@ -143,11 +146,36 @@ class PretrainedClassifier(DigitClassifier, ABC):
             {"name": "head", "params": list(self.classifier.parameters())},
             {
                 "name": "backbone",
-                "params": [p for p in self.features.parameters() if p.requires_grad],
+                # By the setting, not by what is frozen just now: an epoch may have frozen more.
+                "params": [p for block in self._trainable_blocks() for p in block.parameters()],
                 "lr_ratio": self.hparams["backbone_lr_ratio"],
             },
         ]
         return [group for group in groups if group["params"]]
+
+    def on_fit_start(self) -> None:
+        """Forgets what an earlier training may have left.
+
+        Raises:
+            UserError: If blocks are to wait for their turn and several processes train.
+        """
+        self._memo = None
+        epochs_per_block = self.hparams["epochs_per_block"]
+        if not epochs_per_block:
+            return
+        if self.trainer.world_size > 1:
+            raise UserError(
+                f"model.epochs_per_block={epochs_per_block}: several processes need all weights "
+                "that train from the start; set model.epochs_per_block=0, or trainer.devices=1"
+            )
+        num_blocks, max_epochs = self.hparams["num_trainable_blocks"], self.trainer.max_epochs
+        assert max_epochs is not None
+        num_reached = (max_epochs - 1) // epochs_per_block
+        if num_reached < num_blocks:
+            log.warning(
+                f"model.epochs_per_block={epochs_per_block}: of {num_blocks} blocks only "
+                f"{num_reached} will train within trainer.max_epochs={max_epochs}"
+            )
 
     def on_train_epoch_start(self) -> None:
         """Freezes the blocks that do not train in this epoch; if none does, remembers features."""
@@ -164,8 +192,14 @@ class PretrainedClassifier(DigitClassifier, ABC):
         self._memo.start_epoch()
 
     def on_fit_end(self) -> None:
-        """Forgets the features."""
+        """Forgets the features, and is as it was before."""
         self._memo = None
+        self._freeze(self.hparams["num_trainable_blocks"])
+        self.features.train()
+
+    def _trainable_blocks(self) -> list[nn.Sequential]:
+        """Those that train, now or later."""
+        return self.blocks[len(self.block_ends) - self.hparams["num_trainable_blocks"] :]
 
     def _freeze(self, num_trainable_blocks: int) -> None:
         """Leaves the last blocks trainable, and no other."""

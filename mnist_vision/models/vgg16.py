@@ -26,7 +26,7 @@ class VGG16(PretrainedClassifier):
         image_size: int = 32,
         num_trainable_blocks: int = 5,
         epochs_per_block: int = 0,
-        backbone_lr_ratio: float = 0.1,
+        backbone_lr_ratio: float = 0.2,
         dropout: float = 0.5,
     ) -> None:
         super().__init__(

@@ -33,7 +33,8 @@ class FeatureMemo:
             images: `Tensor[B, ...]`.
             compute: The frozen network: maps each image, whatever its batch, to its features.
         """
-        contents = [blake2b(image.tobytes()).digest() for image in images.cpu().numpy()]
+        pixels = images.cpu().contiguous().flatten(1).view(torch.uint8).numpy()
+        contents = [blake2b(image.tobytes()).digest() for image in pixels]
         known = [self._recall(content) for content in contents]
         unknown = [index for index, features in enumerate(known) if features is None]
         if unknown:

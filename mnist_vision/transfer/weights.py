@@ -1,7 +1,10 @@
 """Weights to start from: torchvision's by name, or a file of them; checked before they are used."""
 
+import hashlib
+import os
 import socket
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
@@ -52,16 +55,16 @@ def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> Star
     """
     if weights in known.__members__:
         path, source = _download(weights, known[weights]), known[weights]
-        where, mend = f"model.weights={weights}: {path}", "; delete it to have it fetched again"
+        where = f"model.weights={weights}: {path}"
     else:
-        path, source = Path(weights).expanduser(), None
-        where, mend = f"model.weights={path}", ""
-        if not path.is_file():
+        path, source = Path(os.path.expanduser(weights)), None
+        where = f"model.weights={path}"
+        if not os.path.isfile(path):
             raise UserError(
                 f"model.weights={weights}: neither a file nor one of {', '.join(known.__members__)}"
                 "; model.weights=null trains from scratch"
             )
-    tensors = _check(path, shapes, where, mend)
+    tensors = _check(path, shapes, where)
     if source is None:
         is_whole = any(name.startswith("classifier.") for name in tensors)
         kind = "IMAGENET1K_V1" if is_whole else "IMAGENET1K_FEATURES"
@@ -71,17 +74,26 @@ def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> Star
 
 
 def _download(name: str, source: WeightsEnum) -> Path:
-    """The file in torch's cache; fetched, and checked against the hash in its name, if need be."""
+    """The file in torch's cache, fetched if need be, and checked against the hash in its name."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / Path(urlparse(source.url).path).name
+    digest = path.stem.rpartition("-")[2]
     if path.is_file():
-        return path
+        # It may have been put there by hand.
+        with path.open("rb") as file:
+            is_intact = hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)
+        if is_intact:
+            return path
+        raise UserError(
+            f"model.weights={name}: {path}: damaged, its sha256 does not begin with {digest}; "
+            "delete it to have it fetched again"
+        )
     usual_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(source.url, str(path), path.stem.rpartition("-")[2])
-    except (OSError, RuntimeError) as error:
+        torch.hub.download_url_to_file(source.url, str(path), digest)
+    except (OSError, RuntimeError, HTTPException) as error:
         raise UserError(
             f"model.weights={name}: cannot get {source.url} ({reason(error)}); put that file into "
             f"{folder}, or set model.weights=PATH to a file you have, or model.weights=null to "
@@ -92,7 +104,7 @@ def _download(name: str, source: WeightsEnum) -> Path:
     return path
 
 
-def _check(path: Path, shapes: Shapes, where: str, mend: str) -> dict[str, Tensor]:
+def _check(path: Path, shapes: Shapes, where: str) -> dict[str, Tensor]:
     """Those tensors of a file that are used, known to fit; errors open with `where`."""
     try:
         held = load_tensors(path)
@@ -100,10 +112,10 @@ def _check(path: Path, shapes: Shapes, where: str, mend: str) -> dict[str, Tenso
         raise UserError(f"{where}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise UserError(
-            f"{where}: damaged, or holds more than tensors, which is never loaded ({error}){mend}"
+            f"{where}: damaged, or holds more than tensors, which is never loaded ({error})"
         ) from error
     if not _is_state_dict(held):
-        raise UserError(f"{where}: not a state dict, which is a dict of tensors by name")
+        raise UserError(f"{where}: not a state dict, which is a dict of plain tensors by name")
     names = list(shapes)[:-2]
     features = [name for name in names if name.startswith("features.")]
     # torchvision fills the classifier of IMAGENET1K_FEATURES with NaN.
@@ -130,5 +142,13 @@ def _is_state_dict(held: Any) -> bool:
     return (
         isinstance(held, dict)
         and bool(held)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items())
+        and all(isinstance(k, str) and _is_plain(v) for k, v in held.items())
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not (value.is_quantized or value.is_meta or value.is_complex())
     )

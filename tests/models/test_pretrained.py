@@ -297,6 +297,29 @@ def test_blocks_begin_to_train_one_by_one_from_the_last(fit):
     assert trained == [head_alone, head_alone, last, last, both, both]
 
 
+def test_a_second_training_starts_as_the_first_did(fit):
+    model = small(epochs_per_block=2)
+    for _ in range(2):
+        (optimizer,) = fit(model, max_epochs=1).optimizers
+        assert [group["name"] for group in optimizer.param_groups] == ["head", "backbone"]
+        trained = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+        assert trained == HEAD + sum(BLOCKS)
+
+
+def test_blocks_whose_turn_never_comes_are_told(fit, caplog):
+    fit(small(epochs_per_block=2), max_epochs=4)
+    assert "model.epochs_per_block=2: of 2 blocks only 1 will train" in caplog.text
+    caplog.clear()
+    fit(small(epochs_per_block=2), max_epochs=5)
+    assert "model.epochs_per_block" not in caplog.text
+
+
+def test_waiting_blocks_and_several_processes_are_refused(fit, monkeypatch):
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    with pytest.raises(UserError, match="epochs_per_block=1: several processes"):
+        fit(small(epochs_per_block=1))
+
+
 def test_features_of_a_frozen_trunk_are_computed_once(fit, monkeypatch):
     count = 0
     compute = Small._compute_features

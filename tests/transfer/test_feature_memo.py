@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from mnist_vision.transfer import feature_memo
@@ -21,6 +22,14 @@ def test_an_image_is_computed_once_in_whatever_batch_it_comes():
         expected = images[order].flatten(1) * 2
         assert torch.equal(memo.features(images[order], compute), expected)
     assert compute.num_images == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_any_type_of_pixels_will_do(dtype):
+    memo, compute, images = FeatureMemo(), Counter(), torch.rand(4, 1, 4, 4).to(dtype)
+    for _ in range(2):
+        assert torch.equal(memo.features(images, compute), images.flatten(1) * 2)
+    assert compute.num_images == 4
 
 
 def test_images_that_come_every_epoch_are_kept_and_others_forgotten():

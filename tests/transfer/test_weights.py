@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import socket
 import threading
 from functools import partial
 from hashlib import sha256
@@ -98,6 +99,11 @@ def refusal(weights):
     return message
 
 
+@pytest.mark.parametrize("path", ["~nosuchuser/x.pth", "x" * 300, "/dev/null/x.pth", "bad\0name"])
+def test_paths_that_lead_nowhere_are_told(path):
+    assert "neither a file nor one of" in refusal(path)
+
+
 def test_an_unknown_name_is_answered_with_the_known(tmp_path):
     message = refusal("IMAGENET1K_V9")
     assert "IMAGENET1K_V9" in message
@@ -122,7 +128,18 @@ def test_weights_that_are_not_finite_are_refused(save):
     assert "features.0.bias has values that are not finite" in refusal(save(held))
 
 
-@pytest.mark.parametrize("held", [[1, 2], {}, {"epoch": 3}, {"state_dict": {}}, torch.rand(3)])
+@pytest.mark.parametrize(
+    "held",
+    [
+        [1, 2],
+        {},
+        {"epoch": 3},
+        {"state_dict": {}},
+        torch.rand(3),
+        {"features.0.weight": torch.empty(3, device="meta")},
+        {"features.0.weight": torch.ones(3, dtype=torch.complex64)},
+    ],
+)
 def test_what_is_not_a_state_dict_is_refused(save, held):
     assert "not a state dict" in refusal(save(held))
 
@@ -176,6 +193,27 @@ def test_a_server_that_does_not_answer_is_given_up_on(monkeypatch, serve):
     assert "timed out" in refusal_of(serve(None), "IMAGENET1K_V1")
 
 
+@pytest.mark.parametrize(
+    "answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"]
+)
+def test_a_server_that_makes_no_sense_is_given_up_on(answer):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def reply():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        threading.Thread(target=reply, daemon=True).start()
+        source = Weights(
+            f"http://127.0.0.1:{port}/net-00000000.pth", Known.IMAGENET1K_V1.transforms, {}
+        )
+        message = refusal_of(WeightsEnum("Served", {"IMAGENET1K_V1": source}), "IMAGENET1K_V1")
+    assert "model.weights=null" in message
+
+
 def test_weights_are_fetched_once_and_checked(cache, serve):
     file = io.BytesIO()
     torch.save(state_dict(), file)
@@ -192,7 +230,7 @@ def test_a_damaged_file_in_the_cache_is_to_be_deleted(cache):
     cache.mkdir(parents=True)
     (cache / "net-00000000.pth").write_bytes(b"PK damaged")
     message = refusal("IMAGENET1K_V1")
-    assert f"{cache}/net-00000000.pth: damaged" in message
+    assert f"{cache}/net-00000000.pth: damaged, its sha256 does not begin with 00000000" in message
     assert "delete it to have it fetched again" in message
 
 
