@@ -31,7 +31,7 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
     was_training = model.training
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
-        images, _ = _first_batch(datamodule, datamodule.train_set, NUM_TRAINING_IMAGES, model)
+        images, _ = _sample(datamodule, datamodule.train_set, NUM_TRAINING_IMAGES, model)
         model.eval()  # tracing would otherwise move batch normalisation's averages
         with warnings.catch_warnings():
             # The trace is drawn, not run: it does not matter what it would get wrong.
@@ -68,7 +68,7 @@ def log_test(
     probabilities = model.probabilities(outcome.scores)
     writer.add_figure("test/confusion_matrix", _confusion_matrix(outcome), step)
     writer.add_figure("test/worst_mistakes", _worst_mistakes(outcome, probabilities), step)
-    batch = _first_batch(datamodule, datamodule.test_set, NUM_TEST_IMAGES, model)
+    batch = _sample(datamodule, datamodule.test_set, NUM_TEST_IMAGES, model)
     for tag, picture in model.pictures(batch).items():
         writer.add_image(tag, picture, step)
     for digit in range(NUM_CLASSES):
@@ -82,11 +82,12 @@ def log_test(
     writer.flush()
 
 
-def _first_batch(
+def _sample(
     datamodule: MNISTDataModule, dataset: Any, num_images: int, model: DigitClassifier
 ) -> Any:
-    """The first images of a data set as the network would get them, and their targets."""
-    batch = dataset.__getitems__(list(range(min(num_images, len(dataset)))))
+    """Images from all over a data set as the network would get them, and their targets."""
+    indices = torch.linspace(0, len(dataset) - 1, min(num_images, len(dataset)))
+    batch = dataset.__getitems__(indices.long().tolist())
     batch = model.transfer_batch_to_device(batch, model.device, 0)
     return datamodule.on_after_batch_transfer(batch, 0)
 

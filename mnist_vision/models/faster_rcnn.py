@@ -25,7 +25,7 @@ from mnist_vision.errors import FieldError, check_list, check_real, check_whole
 from mnist_vision.models.classifier import Assessment, DigitClassifier, Stage
 
 STRIDE = 4  # the backbone's: pixels a feature position
-PICTURE_SIDE = 224
+PICTURE_SIDE = 320
 
 
 class FasterRCNN(DigitClassifier):
@@ -265,17 +265,25 @@ def _draw(image: Tensor, true: dict[str, Tensor], found: dict[str, Tensor]) -> T
     height, width = image.shape[-2:]
     zoom = torch.tensor([PICTURE_SIDE / width, PICTURE_SIDE / height]).repeat(2)
     picture = F.interpolate(image[None], size).mul(255).byte()[0].expand(3, -1, -1)
-    for colour, boxes, names in (
-        ("lime", true["boxes"], [f"{int(label)}" for label in true["labels"]]),
-        (
-            "red",
-            found["boxes"],
-            [
-                f"         {int(label)} {float(score):.0%}"
-                for label, score in zip(found["labels"], found["scores"], strict=True)
-            ],
-        ),
+    true_names = [f"{int(label)}" for label in true["labels"]]
+    found_names = [
+        f"{int(label)} {float(score):.0%}"
+        for label, score in zip(found["labels"], found["scores"], strict=True)
+    ]
+    # The true digit left of its box, the found one right of its.
+    for boxes, names, colour, (side, offset) in (
+        (true["boxes"].cpu() * zoom, true_names, "lime", (0, -14)),
+        (found["boxes"].cpu() * zoom, found_names, "red", (2, 2)),
     ):
         if len(boxes):
-            picture = draw_bounding_boxes(picture, boxes.cpu() * zoom, names, colour, width=2)
+            picture = draw_bounding_boxes(picture, boxes, colors=colour, width=2)
+            corner = boxes[:, [side, 1]] + torch.tensor([offset, -2])
+            picture = _write(picture, corner, names, colour)
     return picture
+
+
+def _write(picture: Tensor, corners: Tensor, names: list[str], colour: str) -> Tensor:
+    """Puts words into a picture, each at its corner, `Tensor[N, 2]` (x, y): labels of no boxes."""
+    corners = corners.clamp(min=0, max=PICTURE_SIDE - 1)
+    boxes = torch.cat([corners, corners], dim=1)
+    return draw_bounding_boxes(picture, boxes, names, colour, width=0, label_colors=colour)
