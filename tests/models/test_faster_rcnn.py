@@ -300,7 +300,7 @@ def test_pictures_show_what_is_there_and_what_is_found(trained, make):
     picture = pictures[name]
     assert picture.dtype == torch.uint8
     # Two rows of up to four, with 2 pixels between them.
-    assert picture.shape == (3, 2 * 226 + 2, 4 * 226 + 2)
+    assert picture.shape == (3, 2 * 322 + 2, 4 * 322 + 2)
     red, green, blue = picture.int()
     assert ((green == 255) & (red == 0) & (blue == 0)).any()
     assert ((red == 255) & (green == 0) & (blue == 0)).any()
