@@ -286,4 +286,7 @@ def _write(picture: Tensor, corners: Tensor, names: list[str], colour: str) -> T
     """Puts words into a picture, each at its corner, `Tensor[N, 2]` (x, y): labels of no boxes."""
     corners = corners.clamp(min=0, max=PICTURE_SIDE - 1)
     boxes = torch.cat([corners, corners], dim=1)
-    return draw_bounding_boxes(picture, boxes, names, colour, width=0, label_colors=colour)
+    written: Tensor = draw_bounding_boxes(
+        picture, boxes, names, colour, width=0, label_colors=colour
+    )
+    return written
