@@ -31,14 +31,14 @@ class PretrainedClassifier(DigitClassifier, ABC):
     feature map is smaller than the pooling in front of the first fully connected layer, which
     would but repeat values, the pooling is left out and that layer made smaller to the same effect.
 
-    A subclass says what torchvision calls its network.
+    A subclass says which network it is, where its blocks end, and how small an image may be.
 
     Args:
+        image_size: Side in pixels that images are scaled to.
+        num_trainable_blocks: Blocks of convolutions that train, 0 (the head alone) to all.
         weights: Where training starts: the name of weights that torchvision has, the path of a
             state dict by torchvision's names, of the whole network or of its convolutions alone, or
             None for random weights. Read by `load_pretrained`, not here.
-        image_size: Side in pixels that images are scaled to.
-        num_trainable_blocks: Blocks of convolutions that train, 0 (the head alone) to all.
         epochs_per_block: Epochs after which another block begins to train, at least 1; 0 for no
             waiting.
         backbone_lr_ratio: The learning rate of convolutions, as a multiple of the head's, above 0.
@@ -56,14 +56,15 @@ class PretrainedClassifier(DigitClassifier, ABC):
 
     def __init__(
         self,
-        weights: str | None,
         image_size: int,
         num_trainable_blocks: int,
-        epochs_per_block: int,
-        backbone_lr_ratio: float,
-        dropout: float,
+        weights: str | None = None,
+        epochs_per_block: int = 0,
+        backbone_lr_ratio: float = 1.0,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        self._memo: FeatureMemo | None = None
         if weights is not None and not isinstance(weights, str):
             raise FieldError("weights", weights, "a name, a path, or null")
         check_whole("image_size", image_size, self.min_image_size)
@@ -88,7 +89,6 @@ class PretrainedClassifier(DigitClassifier, ABC):
         self.register_buffer("std", torch.full([3, 1, 1], PIXEL_STD))
         # Pixels stored next to their channels: the layout that convolutions on a CPU are fast in.
         self.to(memory_format=torch.channels_last)
-        self._memo: FeatureMemo | None = None
         self._freeze(num_trainable_blocks)
 
     @staticmethod
@@ -152,6 +152,11 @@ class PretrainedClassifier(DigitClassifier, ABC):
             },
         ]
         return [group for group in groups if group["params"]]
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Like any module's; what the old weights made of images is forgotten."""
+        self._memo = None
+        return super().load_state_dict(*args, **kwargs)
 
     def on_fit_start(self) -> None:
         """Forgets what an earlier training may have left.

@@ -20,19 +20,6 @@ class VGG16(PretrainedClassifier):
     block_ends = (5, 10, 17, 24, 31)
     min_image_size = 32
 
-    def __init__(
-        self,
-        weights: str | None = "IMAGENET1K_V1",
-        image_size: int = 32,
-        num_trainable_blocks: int = 5,
-        epochs_per_block: int = 0,
-        backbone_lr_ratio: float = 0.2,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__(
-            weights, image_size, num_trainable_blocks, epochs_per_block, backbone_lr_ratio, dropout
-        )
-
     @staticmethod
     def make_network(dropout: float) -> Any:
         """The network as torchvision has it."""

@@ -8,6 +8,7 @@ import torchvision
 from lightning import Callback, Trainer
 from torch import nn
 
+from mnist_vision.callbacks.last_checkpoint import LastCheckpoint
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.errors import FieldError, UserError
 from mnist_vision.models.alexnet import AlexNet
@@ -15,6 +16,7 @@ from mnist_vision.models.pretrained import PretrainedClassifier, collapse
 from mnist_vision.models.vgg16 import VGG16
 from mnist_vision.schedules import constant
 from mnist_vision.transfer.feature_memo import FeatureMemo
+from tests.conftest import synthetic_digits
 
 
 class SmallNetwork(nn.Module):
@@ -43,19 +45,6 @@ class Small(PretrainedClassifier):
     block_ends: ClassVar = (4, 8)
     min_image_size = 16
 
-    def __init__(
-        self,
-        weights=None,
-        image_size=28,
-        num_trainable_blocks=2,
-        epochs_per_block=0,
-        backbone_lr_ratio=0.1,
-        dropout=0.0,
-    ):
-        super().__init__(
-            weights, image_size, num_trainable_blocks, epochs_per_block, backbone_lr_ratio, dropout
-        )
-
     @staticmethod
     def make_network(dropout):
         return SmallNetwork(dropout)
@@ -63,7 +52,15 @@ class Small(PretrainedClassifier):
 
 def small(**kwargs):
     torch.manual_seed(0)
-    return Small(**kwargs)
+    return make(Small, **{"backbone_lr_ratio": 0.1, "dropout": 0.0} | kwargs)
+
+
+def make(architecture, **kwargs):
+    """The network with all blocks trained, its last feature map 1x1."""
+    sizes = {Small: 28, VGG16: 32, AlexNet: 64}
+    all_blocks = len(architecture.block_ends)
+    usual = {"image_size": sizes[architecture], "num_trainable_blocks": all_blocks}
+    return architecture(**usual | kwargs)
 
 
 BLOCKS = [3 * 4 * 9 + 4 + 8, 4 * 6 * 9 + 6]  # weights, by hand
@@ -79,7 +76,7 @@ def num_trainable(model):
     [(0, HEAD), (1, HEAD + BLOCKS[1]), (2, HEAD + sum(BLOCKS))],
 )
 def test_the_last_blocks_train_and_no_other(num_blocks, expected):
-    model = Small(num_trainable_blocks=num_blocks)
+    model = small(num_trainable_blocks=num_blocks)
     assert num_trainable(model) == expected
     given = [p for group in model.parameter_groups() for p in group["params"]]
     assert sum(p.numel() for p in given) == expected
@@ -108,7 +105,7 @@ HEADS = {VGG16: 512 * 4096, AlexNet: 256 * 4096}
 @pytest.mark.parametrize("num_blocks", [0, 1, 3, 5])
 def test_number_of_trained_weights(architecture, num_blocks, monkeypatch):
     monkeypatch.setattr("mnist_vision.models.pretrained._initialise", lambda network: None)
-    model = architecture(num_trainable_blocks=num_blocks)
+    model = make(architecture, num_trainable_blocks=num_blocks)
     head = HEADS[architecture] + 4096 + 4096 * 4096 + 4096 + 4096 * 10 + 10
     convolutions = sum(CONVOLUTIONS[architecture][5 - num_blocks :]) if num_blocks else 0
     assert num_trainable(model) == head + convolutions
@@ -133,7 +130,7 @@ def test_frozen_blocks_get_no_gradient_and_take_part_as_in_evaluation(fit):
 
 @pytest.mark.parametrize("architecture", [Small, VGG16, AlexNet])
 def test_blocks_are_all_of_the_convolutions(architecture):
-    model = architecture()
+    model = make(architecture)
     blocks = [layer for block in model.blocks for layer in block]
     assert blocks == list(model.features)
 
@@ -153,7 +150,7 @@ def test_logits_equal_those_of_torchvisions_network(architecture, original, imag
     torch.manual_seed(0)
     theirs = original().eval()
     torch.save(theirs.state_dict(), tmp_path / "whole.pth")
-    model = architecture(weights=str(tmp_path / "whole.pth"), image_size=image_size).eval()
+    model = make(architecture, weights=str(tmp_path / "whole.pth"), image_size=image_size).eval()
     model.load_pretrained()
     # The last layer is made anew: both get the same.
     model.classifier[-1] = nn.Linear(4096, 10)
@@ -178,14 +175,14 @@ def test_collapse_is_exact(side, pool_side):
 @pytest.mark.parametrize("architecture", [VGG16, AlexNet])
 def test_the_smallest_image_size_is_the_smallest_that_works(architecture):
     smallest = architecture.min_image_size
-    assert architecture(image_size=smallest)(torch.rand(1, 1, 28, 28)).shape == (1, 10)
+    assert make(architecture, image_size=smallest)(torch.rand(1, 1, 28, 28)).shape == (1, 10)
     with torch.device("meta"), pytest.raises(RuntimeError, match="too small"):
         architecture.make_network(0.5).features(torch.empty(1, 3, smallest - 1, smallest - 1))
 
 
 @pytest.mark.parametrize("architecture", [VGG16, AlexNet])
 def test_convolutions_alone_are_loaded_and_the_head_is_made_anew(architecture, tmp_path):
-    model = architecture(weights=str(tmp_path / "features.pth"))
+    model = make(architecture, weights=str(tmp_path / "features.pth"))
     features = {
         k: torch.rand_like(v) for k, v in model.features.state_dict(prefix="features.").items()
     }
@@ -201,7 +198,7 @@ def test_convolutions_alone_are_loaded_and_the_head_is_made_anew(architecture, t
 
 def test_a_checkpoint_keeps_normalisation_and_needs_no_weights_file(tmp_path):
     torch.save(SmallNetwork(0.0).state_dict(), tmp_path / "whole.pth")
-    model = Small(weights=str(tmp_path / "whole.pth")).eval()
+    model = small(weights=str(tmp_path / "whole.pth")).eval()
     model.load_pretrained()
     (tmp_path / "whole.pth").unlink()
     again = Small(**model.hparams).eval()
@@ -214,13 +211,8 @@ def test_a_checkpoint_keeps_normalisation_and_needs_no_weights_file(tmp_path):
 
 
 def test_random_weights_take_mnists_normalisation_and_the_seed():
-    def make():
-        torch.manual_seed(3)
-        model = Small(weights=None)
-        model.load_pretrained()
-        return model
-
-    one, other = make(), make()
+    one, other = small(), small()
+    one.load_pretrained()
     assert torch.equal(one.features[0].weight, other.features[0].weight)
     assert one.mean.flatten().tolist() == pytest.approx([0.1307] * 3)
 
@@ -240,30 +232,28 @@ def test_random_weights_take_mnists_normalisation_and_the_seed():
 )
 def test_arguments_outside_their_range_are_refused(field, value):
     with pytest.raises(FieldError, match=field):
-        Small(**{field: value})
+        small(**{field: value})
 
 
 @pytest.fixture
 def fit(digits, tmp_path):
     """Trains for some epochs on 500 synthetic digits."""
 
-    def run(model, max_epochs=1, augmentation=None, callbacks=()):
+    def run(model, max_epochs=1, callbacks=(), folder=None, ckpt_path=None):
         torch.manual_seed(0)
         model.set_recipe(lambda groups: torch.optim.SGD(groups, lr=0.01), constant)
         trainer = Trainer(
             max_epochs=max_epochs,
             accelerator="cpu",
             logger=False,
-            enable_checkpointing=False,
+            enable_checkpointing=folder is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, *([LastCheckpoint(folder)] if folder else [])],
         )
-        datamodule = MNISTDataModule(
-            str(tmp_path), batch_size=50, val_size=100, augmentation=augmentation
-        )
-        trainer.fit(model, datamodule=datamodule)
+        datamodule = MNISTDataModule(str(tmp_path), batch_size=50, val_size=100)
+        trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
     return run
@@ -342,6 +332,40 @@ def test_reusing_features_changes_nothing(fit, monkeypatch):
     fit(computing, max_epochs=3)
     for name, tensor in computing.state_dict().items():
         torch.testing.assert_close(remembering.state_dict()[name], tensor, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "epochs_per_block", "num_epochs_before"), [(0, 0, 1), (2, 1, 1), (2, 1, 2)]
+)
+def test_an_interrupted_training_ends_with_the_same_weights(
+    fit, tmp_path, num_blocks, epochs_per_block, num_epochs_before
+):
+    def fresh():
+        return small(
+            num_trainable_blocks=num_blocks, epochs_per_block=epochs_per_block, dropout=0.3
+        )
+
+    whole, begun, resumed = fresh(), fresh(), fresh()
+    fit(whole, max_epochs=4, folder=str(tmp_path / "whole"))
+    fit(begun, max_epochs=num_epochs_before, folder=str(tmp_path / "begun"))
+    last = str(tmp_path / "begun" / "last.ckpt")
+    fit(resumed, max_epochs=4, folder=str(tmp_path / "resumed"), ckpt_path=last)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+
+
+def test_an_aborted_training_leaves_no_features_for_other_weights(fit):
+    class Abort(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            raise ZeroDivisionError
+
+    model = small(num_trainable_blocks=0)
+    with pytest.raises(ZeroDivisionError):
+        fit(model, callbacks=[Abort()])
+    images, _ = synthetic_digits(100)
+    other = make(Small, num_trainable_blocks=0)
+    model.load_state_dict(other.state_dict())
+    torch.testing.assert_close(model.eval()(images / 255), other.eval()(images / 255))
 
 
 def test_nothing_is_remembered_after_training_or_without_it(fit):
