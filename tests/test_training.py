@@ -129,6 +129,14 @@ def test_a_pretrained_network_is_fine_tuned_and_tested(run, tmp_path):
     assert load_classifier(run_dir / "checkpoints" / "best.ckpt").architecture == "alexnet"
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_bf16_on_a_processor_without_it_is_warned_of(run, monkeypatch, caplog, has_bf16):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16})
+    run("trainer.precision=bf16-mixed", "trainer.limit_train_batches=1", "trainer.max_epochs=1")
+    warned = "trainer.precision=bf16-mixed: very slow on this processor" in caplog.text
+    assert warned is not has_bf16
+
+
 def test_seeds(run, tmp_path):
     histories = []
     for seed in (0, 0, 1):
