@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.errors import Stopped, UserError
+from mnist_vision.errors import Stopped, UserError, stop_behind
 from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import register_resolvers
@@ -139,6 +139,9 @@ def _keeping_tracebacks(task: Task) -> Task:
         except BaseException as error:
             # At debug level: the run's log has it, the terminal does not.
             log.debug("The task ended with an error", exc_info=True)
+            stopped = stop_behind(error)
+            if stopped is not None:
+                raise stopped from None
             hydra_config = HydraConfig.get()
             if isinstance(error, Exception) and hydra_config.mode == RunMode.RUN:
                 folder = Path(hydra_config.runtime.output_dir)

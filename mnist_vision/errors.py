@@ -24,6 +24,18 @@ class Stopped(BaseException):
         self.exit_code = 128 + signum
 
 
+def stop_behind(error: BaseException) -> Stopped | None:
+    """The stop that an error came of, if any.
+
+    A library that a signal cuts short may tidy up, fail at that, and raise that failure instead:
+    torch.save does.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Stopped):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 class FieldError(ValueError):
     """A setting outside its range.
 

@@ -21,7 +21,7 @@ from mnist_vision.callbacks.best_checkpoint import BestCheckpoint
 from mnist_vision.callbacks.history import History
 from mnist_vision.checkpoints import check_resumable, load_classifier
 from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.errors import FieldError, Stopped, UserError
+from mnist_vision.errors import FieldError, UserError, stop_behind
 from mnist_vision.evaluation import TestResult, run_test
 from mnist_vision.explain import first_line
 from mnist_vision.files import own_folder
@@ -90,7 +90,7 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     except BaseException as error:
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGKILL)  # the other processes would wait
-        if isinstance(error, Stopped) and trainer.is_global_zero:
+        if stop_behind(error) is not None and trainer.is_global_zero:
             _say_how_to_continue(output_dir, len(history.rows))
         raise
     _leave_process_group()

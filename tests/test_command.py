@@ -177,6 +177,32 @@ def test_a_second_signal_does_not_cut_the_first_short(tmp_path):
     assert done.stderr == "error: stopped by SIGINT\n"
 
 
+def test_an_error_that_a_signal_brought_about_is_the_signal(tmp_path):
+    script = (
+        "import os, signal, torch\n"
+        "from mnist_vision.checkpoints import AtomicCheckpointIO\n"
+        "from mnist_vision.command import run_command\n"
+        "class Interrupted(dict):\n"
+        "    def __reduce__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return dict, ()\n"
+        "class Untidy:\n"
+        "    def __init__(self, *args): pass\n"
+        "    def __enter__(self): return self\n"
+        "    def __exit__(self, *args): raise RuntimeError('unexpected pos 64 vs 0')\n"
+        "torch.serialization._open_zipfile_writer = Untidy\n"
+        "def task(config):\n"
+        "    AtomicCheckpointIO().save_checkpoint({'weights': Interrupted()}, 'last.ckpt')\n"
+        "run_command(task, 'train')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr == "error: stopped by SIGINT\n"
+    assert not (tmp_path / "last.ckpt").exists()
+
+
 @pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_before_training_ends_the_process_with_its_code(tmp_path, signum, exit_code):
     script = (
