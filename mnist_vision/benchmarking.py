@@ -31,10 +31,11 @@ from mnist_vision.data.download import ensure_mnist
 from mnist_vision.data.mnist import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.detection import stock
 from mnist_vision.errors import FieldError, check_whole
+from mnist_vision.files import write_json
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.models.faster_rcnn import FasterRCNN
 from mnist_vision.quiet import quiet_libraries
-from mnist_vision.results import read_results, write_json
+from mnist_vision.results import read_results
 from mnist_vision.training import run as run_training
 
 log = logging.getLogger(__name__)

@@ -26,6 +26,8 @@ from mnist_vision.errors import Stopped, UserError, stop_behind
 from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import register_resolvers
+from mnist_vision.settings import fingerprint
+from mnist_vision.sweeps import Sweep, run_job
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,10 @@ def _conf_dir() -> str:
 
 
 CONF_DIR = _conf_dir()
+
+# On import: a job of a sweep may run in a process that never sees `run_command`.
+register_resolvers()
+OmegaConf.register_new_resolver("fingerprint", lambda *, _root_: fingerprint(_root_), replace=True)
 
 
 class _Failed(BaseException):
@@ -74,19 +80,20 @@ def run_command(task: Task, config_name: str) -> None:
     stop_once = _StopOnce()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop_once)
-    register_resolvers()
     known_keys = functools.partial(_config_keys, config_name)
+    sweep, message, exit_code = None, "", 0
     try:
-        _check_command_line(config_name)
-        hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(
-            _keeping_tracebacks(task)
-        )()
+        sweep = _check_command_line(config_name)
+        hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(_Job(task))()
     except Stopped as stopped:
-        _fail(str(stopped), stopped.exit_code)
+        message, exit_code = str(stopped), stopped.exit_code
     except _Failed as failed:
-        _fail(explain(failed.error, known_keys, failed.log_file), 1)
+        message, exit_code = explain(failed.error, known_keys, failed.log_file), 1
     except Exception as error:
-        _fail(explain(error, known_keys), 1)
+        message, exit_code = explain(error, known_keys), 1
+    incomplete = sweep.close() if sweep is not None else None
+    if message or incomplete:
+        _fail(message or str(incomplete), exit_code or 1)
 
 
 class _StopOnce:
@@ -110,45 +117,77 @@ def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:
     log.debug("A thread ended with an error", exc_info=arguments.exc_value)
 
 
-def _check_command_line(config_name: str) -> None:
-    """Finds mistakes before Hydra makes a directory."""
+def _check_command_line(config_name: str) -> Sweep | None:
+    """Finds mistakes before Hydra makes a directory.
+
+    Returns:
+        The sweep, if it is one that is asked for.
+    """
     parser = get_args_parser()
     args, unknown = parser.parse_known_args()
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         _fail(f"unknown option {unknown[0]}{similar(unknown[0], options)}; see --help", 2)
     runs_task = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-    # A sweep's overrides are lists of values: its jobs are checked one by one.
-    if runs_task and not args.multirun and args.config_dir is None and args.config_path is None:
-        with initialize_config_dir(CONF_DIR, version_base="1.3"):
-            config = compose(args.config_name or config_name, args.overrides)
-        for key in map(str, config):
-            if OmegaConf.is_missing(config, key):
-                raise UserError(f"{key} is required; give it as {key}=VALUE")
-        check_limits(config)
+    if not runs_task or args.config_dir is not None or args.config_path is not None:
+        return None
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        app, name = GlobalHydra.instance().hydra, args.config_name or config_name
+        assert app is not None
+        is_sweep = args.multirun or app.get_mode(name, args.overrides) == RunMode.MULTIRUN
+        mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
+        config = app.compose_config(name, args.overrides, run_mode=mode)
+    for key in map(str, config):
+        if OmegaConf.is_missing(config, key):
+            raise UserError(f"{key} is required; give it as {key}=VALUE")
+    # Of a sweep, what all jobs share; its jobs are checked one by one.
+    check_limits(config)
+    return _start_sweep(config_name, config, args.overrides) if is_sweep else None
 
 
-def _keeping_tracebacks(task: Task) -> Task:
-    """Wraps a task so that it checks its configuration and logs what ends it."""
+def _start_sweep(command: str, config: DictConfig, overrides: list[str]) -> Sweep:
+    """Opens the sweep, and tells Hydra its directory."""
+    sweep = Sweep(command, config, overrides)
+    others = [argument for argument in sys.argv[1:] if argument not in overrides]
+    folder = str(sweep.folder).replace("'", "\\'")
+    sys.argv[1:] = [*others, *overrides, f"hydra.sweep.dir='{folder}'"]
+    return sweep
 
-    @functools.wraps(task)
-    def wrapped(config: DictConfig) -> Any:
+
+class _Job:
+    """A task as Hydra calls it: its configuration checked, what ends it logged.
+
+    A class, not a function in a function: launchers send it to other processes, where loading it
+    imports this module, and so registers the resolvers.
+
+    Args:
+        task: What the command does with its configuration.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def __call__(self, config: DictConfig) -> Any:
+        hydra_config = HydraConfig.get()
+        log_file = Path(hydra_config.runtime.output_dir) / f"{hydra_config.job.name}.log"
+        if hydra_config.mode == RunMode.MULTIRUN:
+            return run_job(self._run, config, lambda error: explain(error, list, log_file))
+        try:
+            return self._run(config)
+        except Exception as error:
+            raise _Failed(error, log_file) from error
+
+    def _run(self, config: DictConfig) -> Any:
         try:
             check_limits(config)
-            return task(config)
+            return self._task(config)
         except BaseException as error:
             # At debug level: the run's log has it, the terminal does not.
             log.debug("The task ended with an error", exc_info=True)
             stopped = stop_behind(error)
             if stopped is not None:
                 raise stopped from None
-            hydra_config = HydraConfig.get()
-            if isinstance(error, Exception) and hydra_config.mode == RunMode.RUN:
-                folder = Path(hydra_config.runtime.output_dir)
-                raise _Failed(error, folder / f"{hydra_config.job.name}.log") from error
             raise
-
-    return wrapped
 
 
 def _config_keys(config_name: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from mnist_vision.command import run_command
+from mnist_vision.files import PREDICTIONS_FILE, write_json
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -30,12 +31,7 @@ def task(config: DictConfig) -> float:
     from mnist_vision.checkpoints import load_classifier
     from mnist_vision.evaluation import run_test
     from mnist_vision.quiet import quiet_libraries
-    from mnist_vision.results import (
-        PREDICTIONS_FILE,
-        test_lines,
-        write_json,
-        write_predictions,
-    )
+    from mnist_vision.results import test_lines, write_predictions
 
     quiet_libraries()
     check_accelerator("trainer.accelerator", config.trainer.accelerator)

@@ -10,6 +10,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_vision.errors import FieldError, UserError
 
+# Choices that are there only with an extra of this package.
+EXTRAS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/submitit_local": "submitit",
+    "hydra/launcher/submitit_slurm": "submitit",
+    "hydra/sweeper/optuna": "optuna",
+}
+
 
 def explain(
     error: BaseException, known_keys: Callable[[], list[str]], log_file: Path | None = None
@@ -73,8 +82,11 @@ def _explain_missing_choice(error: MissingConfigException) -> str:
     if wanted is None or not error.options:
         return lines[0]
     group, _, name = wanted.group(1).rpartition("/")
+    extra = EXTRAS.get(wanted.group(1))
+    if extra is not None:
+        return f"{group}={name}: is not installed; pip install 'mnist_vision[{extra}]'"
     choices = [option for option in error.options if not option.startswith(".")]
-    return f"{group}={name}: unknown{similar(name, choices)} Known: {', '.join(choices)}"
+    return f"{group}={name}: unknown{similar(name, choices) or '.'} Known: {', '.join(choices)}"
 
 
 def _explain_override(error: BaseException, known_keys: Callable[[], list[str]]) -> str:

@@ -1,15 +1,20 @@
 """Files that are never half-written, and folders that have one owner."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from mnist_vision.errors import UserError
+
+# What a complete run leaves in its directory.
+RESULTS_FILE = "results.json"
+PREDICTIONS_FILE = "test_predictions.npz"
 
 
 @contextmanager
@@ -42,9 +47,19 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes one JSON object, atomically."""
+    with write_atomically(path) as file:
+        file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
 @contextmanager
-def own_folder(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process, so that no second run writes into it.
+def own_folder(folder: Path, setting: str = "hydra.run.dir") -> Iterator[None]:
+    """Holds `folder` for this process, so that no second run or sweep writes into it.
+
+    Args:
+        folder: The folder.
+        setting: What chooses another.
 
     Raises:
         UserError: If another process holds it.
@@ -54,8 +69,8 @@ def own_folder(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise UserError(
-            f"{folder}: another process is writing to this run directory; "
-            "wait for it to end, or choose another with hydra.run.dir=DIR"
+            f"{folder}: another process is writing to this directory; "
+            f"wait for it to end, or choose another with {setting}=DIR"
         ) from None
     try:
         yield

@@ -12,10 +12,7 @@ import torch
 from lightning import Trainer
 
 from mnist_vision.evaluation import TestResult
-from mnist_vision.files import write_atomically
-
-RESULTS_FILE = "results.json"
-PREDICTIONS_FILE = "test_predictions.npz"
+from mnist_vision.files import RESULTS_FILE, write_atomically
 
 
 def environment(trainer: Trainer) -> dict[str, Any]:
@@ -36,12 +33,6 @@ def read_results(run_dir: Path) -> dict[str, Any]:
     """Reads the results of a finished run."""
     results: dict[str, Any] = json.loads((run_dir / RESULTS_FILE).read_text())
     return results
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes one JSON object, atomically."""
-    with write_atomically(path) as file:
-        file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_predictions(path: Path, test: TestResult) -> None:

@@ -24,18 +24,11 @@ from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.errors import FieldError, UserError, stop_behind
 from mnist_vision.evaluation import TestResult, run_test
 from mnist_vision.explain import first_line
-from mnist_vision.files import own_folder
+from mnist_vision.files import PREDICTIONS_FILE, RESULTS_FILE, own_folder, write_json
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.quiet import quiet_libraries
-from mnist_vision.results import (
-    PREDICTIONS_FILE,
-    RESULTS_FILE,
-    environment,
-    table,
-    test_lines,
-    write_json,
-    write_predictions,
-)
+from mnist_vision.results import environment, table, test_lines, write_predictions
+from mnist_vision.settings import settings_of
 from mnist_vision.tensorboard import log_test
 
 log = logging.getLogger(__name__)
@@ -94,12 +87,13 @@ def _run(config: DictConfig, output_dir: Path) -> float:
             _say_how_to_continue(output_dir, len(history.rows))
         raise
     _leave_process_group()
-    best = trainer.checkpoint_callback
-    best_accuracy = float(best.best_model_score)  # type: ignore[union-attr]
+    # As the history has it: a search that is resumed is told the same, to the last digit.
+    best_accuracy = max(row["val/accuracy"] for row in history.rows)
     if not trainer.is_global_zero:
         return best_accuracy
 
     final = history.rows[-1]
+    best = trainer.checkpoint_callback
     tested = load_classifier(best.best_model_path)  # type: ignore[union-attr]
     outcome = run_test(tested, datamodule, accelerator=config.trainer.accelerator)
     results = {
@@ -116,12 +110,19 @@ def _run(config: DictConfig, output_dir: Path) -> float:
         "test": outcome.summary(),
         "seconds": {"fit": final["seconds"], "test": round(outcome.seconds, 3)},
         "environment": environment(trainer),
+        "overrides": _overrides(),
+        "settings": settings_of(config),
     }
     write_predictions(output_dir / PREDICTIONS_FILE, outcome)
     write_json(output_dir / RESULTS_FILE, results)
     _log_outcome(logger, config, tested, datamodule, outcome, trainer.global_step)
     _show(results, output_dir)
     return best_accuracy
+
+
+def _overrides() -> list[str]:
+    """What the run was asked for on the command line; nothing where Hydra did not start it."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:

@@ -1,9 +1,13 @@
 """What tests share: synthetic digits, the real ones, and commands run as a user runs them."""
 
+import logging
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +15,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from mnist_vision.command import CONF_DIR
+from mnist_vision.command import CONF_DIR, run_command
 from mnist_vision.data.download import ensure_mnist
-from mnist_vision.resume import register_resolvers
+from mnist_vision.train import task
 
 # The tests' networks are tiny: a second thread costs them more than it gives.
 torch.set_num_threads(1)
@@ -53,7 +57,6 @@ def mnist_root() -> str:
 
 def composed(*overrides: str, config_name: str = "train") -> DictConfig:
     """The configuration as the command line would compose it."""
-    register_resolvers()
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         return compose(config_name, list(overrides))
 
@@ -84,5 +87,32 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def run_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, Any]]:
+    """Runs `train ARGS...` in this process, as a user's shell would: exit code and output."""
+
+    def run(*args: str) -> tuple[int, Any]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["train", *args])
+        # What run_command sets for its process is put back for the tests to come.
+        monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+        monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        code: Any = 0
+        try:
+            run_command(task, "train")
+        except SystemExit as end:
+            code = end.code
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+        return code, capsys.readouterr()
 
     return run

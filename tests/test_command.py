@@ -1,10 +1,8 @@
 """The front door: what a user sees of a mistake."""
 
-import logging
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -79,31 +77,6 @@ MODEL_MISTAKES = {
     "model=vgg16 model.num_trainable_blocks=6": "model.num_trainable_blocks=6: must be a whole",
     "model=cnn data=mnist_scenes": "data=mnist_scenes: shows several digits an image, and cnn",
 }
-
-
-@pytest.fixture
-def run_task(tmp_path, monkeypatch, capsys):
-    """Runs `train ARGS...` in this process, as a user's shell would: output and exit code."""
-    from mnist_vision.command import run_command
-    from mnist_vision.train import task
-
-    def run(*args):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["train", *args])
-        # What run_command sets for its process is put back for the tests to come.
-        monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
-        monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            with pytest.raises(SystemExit) as end:
-                run_command(task, "train")
-        finally:
-            for signum, handler in handlers.items():
-                signal.signal(signum, handler)
-        return end.value.code, capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("arguments", MODEL_MISTAKES)

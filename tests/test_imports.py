@@ -30,7 +30,9 @@ EDGES = {
     "tensorboard": {"data", "evaluation", "models"},
     "callbacks": {"errors", "files", "tensorboard"},
     "resume": set(),
-    "command": {"errors", "explain", "limits", "resume"},
+    "settings": set(),
+    "sweeps": {"errors", "files"},
+    "command": {"errors", "explain", "limits", "resume", "settings", "sweeps"},
     "training": {
         "accelerators",
         "callbacks",
@@ -43,6 +45,7 @@ EDGES = {
         "models",
         "quiet",
         "results",
+        "settings",
         "tensorboard",
     },
     "benchmarking": {
@@ -50,6 +53,7 @@ EDGES = {
         "data",
         "detection",
         "errors",
+        "files",
         "models",
         "quiet",
         "results",
@@ -57,7 +61,15 @@ EDGES = {
     },
     # Entry points: nothing imports them.
     "train": {"command", "resume", "training"},
-    "evaluate": {"accelerators", "checkpoints", "command", "evaluation", "quiet", "results"},
+    "evaluate": {
+        "accelerators",
+        "checkpoints",
+        "command",
+        "evaluation",
+        "files",
+        "quiet",
+        "results",
+    },
     "benchmark": {"command", "benchmarking"},
 }
 PACKAGE = ROOT / "mnist_vision"

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from mnist_vision.evaluation import TestResult
-from mnist_vision.results import read_results, table, test_lines, write_json, write_predictions
+from mnist_vision.files import write_json
+from mnist_vision.results import read_results, table, test_lines, write_predictions
 
 test_lines.__test__ = False
 

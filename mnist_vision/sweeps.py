@@ -1,0 +1,323 @@
+"""Sweeps: jobs that fail alone, are never run twice, and end in one table.
+
+The process of the sweep makes a `Sweep`; the process of a job, which may be another one on another
+machine, calls `run_job`. They share the sweep's directory, and nothing else.
+"""
+
+import csv
+import gc
+import io
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from tabulate import tabulate
+
+from mnist_vision.errors import Stopped, UserError
+from mnist_vision.files import RESULTS_FILE, own_folder, write_atomically, write_json
+
+SWEEP_FILE = "sweep.json"
+JOB_FILE = "job.json"
+TABLE_FILE = "sweep"
+RESUME = "sweep.resume"
+
+log = logging.getLogger(__name__)
+
+
+class FailedJob:
+    """What a job that failed returns in place of its value.
+
+    An exception would be kept to the end of the sweep by Hydra, and by it the memory that the job
+    held. A search that asks for the value gets an error, and counts the job as failed.
+
+    Args:
+        reason: What it failed of, in one line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __float__(self) -> float:
+        raise RuntimeError(self.reason)
+
+
+def run_job(
+    task: Callable[[DictConfig], Any],
+    config: DictConfig,
+    explain: Callable[[BaseException], str],
+) -> Any:
+    """Runs one job of a sweep, unless its directory says that it is complete.
+
+    One that was interrupted goes on from its last checkpoint. How it ends is kept in `job.json`.
+
+    Args:
+        task: What to do.
+        config: The job's configuration.
+        explain: Says in one line why the job failed.
+
+    Returns:
+        What the task returns, now or earlier; a `FailedJob` if it failed.
+
+    Raises:
+        Stopped: If a signal stopped it.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    record = {
+        "version": 1,
+        "number": HydraConfig.get().job.num,
+        "model": HydraConfig.get().runtime.choices.get("model"),
+        "overrides": _own_overrides(HydraConfig.get().overrides.task),
+    }
+    earlier = read_json(folder / JOB_FILE)
+    if earlier.get("status") == "completed":
+        write_json(folder / JOB_FILE, earlier | record)
+        log.info("%s, before", _line(earlier | record, folder))
+        return earlier["value"]
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.exists():
+        config.ckpt_path = str(last)
+        # Killed between its results and its record: the test, not the training, is done again.
+        (folder / RESULTS_FILE).unlink(missing_ok=True)
+
+    started = time.perf_counter()
+    outcome: dict[str, Any] = {"status": "running", "reason": None, "value": None}
+    write_json(folder / JOB_FILE, record | outcome | {"seconds": None})
+    try:
+        outcome["value"] = task(config)
+        outcome["status"] = "completed"
+    except Stopped as stopped:
+        outcome |= {"status": "stopped", "reason": str(stopped)}
+        raise
+    except (Exception, SystemExit) as error:
+        outcome |= {"status": "failed", "reason": explain(error)}
+    finally:
+        record |= outcome | {"seconds": round(time.perf_counter() - started, 3)}
+        write_json(folder / JOB_FILE, record)
+        # Networks and trainers hold each other: without this they would stay into the next job.
+        gc.collect()
+    log.info(_line(record, folder))
+    return outcome["value"] if outcome["status"] == "completed" else FailedJob(outcome["reason"])
+
+
+class Sweep:
+    """A sweep in the process that runs it; holds its directory, so that no other one writes to it.
+
+    Args:
+        command: Name of the primary configuration.
+        config: The composed configuration, Hydra's own with it, without what is swept over.
+        overrides: The overrides of the command line.
+
+    Attributes:
+        folder: Where the sweep writes.
+
+    Raises:
+        UserError: If the directory is in use, is another sweep's, or cannot be found or made.
+    """
+
+    def __init__(self, command: str, config: DictConfig, overrides: Sequence[str]) -> None:
+        self._command = command
+        self._overrides = _own_overrides(overrides)
+        self._jobs = _planned_jobs(config)
+        self.folder = _choose_folder(config, command, self._overrides, overrides)
+        self._is_new = not self.folder.exists()
+        self._held = ExitStack()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._held.enter_context(own_folder(self.folder, "hydra.sweep.dir"))
+            write_json(
+                self.folder / SWEEP_FILE,
+                {"version": 1, "command": command, "overrides": self._overrides},
+            )
+        except OSError as error:
+            raise UserError(
+                f"hydra.sweep.dir={self.folder}: cannot be written to ({error.strerror})"
+            ) from error
+
+    def close(self) -> str | None:
+        """Ends the sweep: shows its table and writes it, as `sweep.csv` and `sweep.md`.
+
+        Returns:
+            What is to be said if not all jobs are complete. Of a sweep none of whose jobs began
+            nothing is left.
+        """
+        with self._held:
+            records = _read_records(self.folder)
+            if not records:
+                if self._is_new:
+                    shutil.rmtree(self.folder)
+                return "no job began"
+            rows = _rows(records, self._jobs)
+            self._write(rows)
+        num_complete = sum(row["status"] == "completed" for row in rows)
+        lines = [
+            "",
+            tabulate([_shortened(row) for row in rows], headers="keys", disable_numparse=True),
+            "",
+            f"{num_complete} of {len(rows)} jobs are complete; {self.folder / TABLE_FILE}.md, .csv",
+        ]
+        if num_complete < len(rows):
+            resume = f"{self._command_line()} {shlex.quote(f'{RESUME}={self.folder}')}"
+            lines += ["run what is not with", f"  {resume}"]
+        # Not logged: Hydra has set logging up for its own lines, and for those of the last job.
+        sys.stdout.write("\n".join(lines) + "\n")
+        num_missing = len(rows) - num_complete
+        return f"{num_missing} of {len(rows)} jobs did not complete" if num_missing else None
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+        markdown = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+        markdown = f"`{self._command_line()}`\n\n{markdown}\n"
+        for ending, content in {"csv": text.getvalue(), "md": markdown}.items():
+            with write_atomically(self.folder / f"{TABLE_FILE}.{ending}") as file:
+                file.write(content.encode())
+
+    def _command_line(self) -> str:
+        program = ["python", "-m", f"mnist_vision.{self._command}", "--multirun"]
+        return shlex.join([*program, *self._overrides])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one if there is none, or none that can be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _own_overrides(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those that say where a sweep writes and whether it goes on."""
+    return [o for o in overrides if not o.startswith((f"{RESUME}=", "hydra.sweep.dir="))]
+
+
+def _planned_jobs(config: DictConfig) -> list[list[str]] | None:
+    """The overrides of each job of a grid, as Hydra's sweeper makes them; None for a search."""
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
+        return None
+    always = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    parsed = OverridesParser.create().parse_overrides([*always, *config.hydra.overrides.task])
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    return [_own_overrides(job) for job in jobs]
+
+
+def _choose_folder(
+    config: DictConfig, command: str, own_overrides: list[str], overrides: Sequence[str]
+) -> Path:
+    resume = OmegaConf.select(config, RESUME)
+    folder = Path(config.hydra.sweep.dir)
+    if isinstance(resume, str):
+        if not (Path(resume) / SWEEP_FILE).is_file():
+            raise UserError(f"{RESUME}={resume}: no directory of a sweep; give one, or true")
+        return Path(resume)
+    if not resume:
+        if (folder / SWEEP_FILE).exists():
+            raise UserError(
+                f"hydra.sweep.dir={folder}: holds a sweep; continue it with {RESUME}=true, "
+                "or choose another directory"
+            )
+        return folder
+    if any(o.startswith("hydra.sweep.dir=") for o in overrides):
+        return folder
+    wanted = {"version": 1, "command": command, "overrides": own_overrides}
+    sweeps = [path for path in folder.parent.glob(f"*/{SWEEP_FILE}") if read_json(path) == wanted]
+    if not sweeps:
+        raise UserError(
+            f"{RESUME}=true: {folder.parent} has no sweep of this command; give its directory, "
+            f"{RESUME}=DIR, or start it without {RESUME}"
+        )
+    return max(sweeps, key=os.path.getmtime).parent
+
+
+def _read_records(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The records of the jobs that began, in their order, with their directories."""
+    found = [(path.parent, read_json(path)) for path in folder.glob(f"*/{JOB_FILE}")]
+    return sorted(
+        ((where, record) for where, record in found if record.get("version") == 1),
+        key=lambda each: (each[1]["number"], each[0].name),
+    )
+
+
+def _rows(
+    records: list[tuple[Path, dict[str, Any]]], planned: list[list[str]] | None
+) -> list[dict[str, str]]:
+    """The table: a row a job, a column for each setting that is not the same in all of them."""
+    begun = [_by_key(record["overrides"]) for _, record in records]
+    not_begun = [job for job in map(_by_key, planned or []) if job not in begun]
+    jobs = begun + not_begun
+    keys = list(dict.fromkeys(key for job in jobs for key in job))
+    varied = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
+    outcomes = [_outcome(where, record) for where, record in records]
+    outcomes += [dict.fromkeys(outcomes[0], "") | {"status": "not run"}] * len(not_begun)
+    numbers = [str(record["number"]) for _, record in records] + [""] * len(not_begun)
+    return [
+        {"job": number} | {key: job.get(key, "") for key in varied} | outcome
+        for number, job, outcome in zip(numbers, jobs, outcomes, strict=True)
+    ]
+
+
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    pairs = (override.partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs}
+
+
+def _outcome(folder: Path, record: dict[str, Any]) -> dict[str, str]:
+    """How a job ended, as columns of the table."""
+    # A job that says it is running, when its sweep has ended, was killed.
+    is_cut_short = record["status"] in ("running", "stopped")
+    results = read_json(folder / RESULTS_FILE)
+    test, history = results.get("test", {}), results.get("history", [])
+    # Of a resumed job the record has the time since then, the results have all of it.
+    seconds = sum(results["seconds"].values()) if results else record["seconds"]
+    return {
+        "status": "interrupted" if is_cut_short else record["status"],
+        "val accuracy": _decimal(max((row["val/accuracy"] for row in history), default=None), 4),
+        "test accuracy": _decimal(test.get("accuracy"), 4),
+        "test F1": _decimal(test.get("f1"), 4),
+        "minutes": _decimal(seconds and seconds / 60, 2),
+        "directory": folder.name,
+        "reason": record["reason"] or "",
+    }
+
+
+def _decimal(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _shortened(row: dict[str, str]) -> dict[str, str]:
+    """A row for the terminal, whose lines would break: no directory, no long reason or number."""
+    reason = row["reason"]
+    short = {key: _rounded(value) for key, value in row.items() if key != "directory"}
+    return short | {"reason": reason if len(reason) <= 60 else f"{reason[:57]}..."}
+
+
+def _rounded(value: str) -> str:
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value
+
+
+def _line(record: dict[str, Any], folder: Path) -> str:
+    """What is said of a job when it ends."""
+    test = read_json(folder / RESULTS_FILE).get("test", {})
+    figures = f", accuracy {test['accuracy']:.4f}, F1 {test['f1']:.4f}" if test else ""
+    minutes = f" in {record['seconds'] / 60:.1f} min" if record["seconds"] is not None else ""
+    reason = f": {record['reason']}" if record["reason"] else ""
+    overrides = " ".join(record["overrides"])
+    return f"job {record['number']} {record['status']}{minutes}{figures}{reason}  ({overrides})"

@@ -1,0 +1,298 @@
+"""Sweeps through the front door: what runs, what is kept, and what the table says."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import weakref
+
+import pytest
+import torch
+
+from mnist_vision.errors import Stopped, UserError
+from mnist_vision.files import own_folder
+from mnist_vision.models.cnn import CNN
+
+SHORT = (
+    "trainer=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",
+    "logger=csv", "callbacks=default", "~callbacks.learning_rate", "model.widths=[4]",
+)  # fmt: skip
+
+
+def table_of(folder):
+    with (folder / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def only_sweep(tmp_path):
+    (folder,) = tmp_path.glob("outputs/multirun/*")
+    return folder
+
+
+def figures(folder):
+    """The table without what may differ between a sweep and its repetition."""
+    return [{k: v for k, v in row.items() if k != "minutes"} for row in table_of(folder)]
+
+
+@pytest.fixture
+def sweep(digits, run_task):
+    """Runs a short sweep on synthetic digits in this process."""
+    return lambda *args: run_task("-m", *SHORT, *args)
+
+
+def test_a_failing_job_is_recorded_and_the_others_run(sweep, tmp_path):
+    code, output = sweep("optimizer.lr=0.001,-1", "seed=0,1")
+    assert code == 1
+    assert output.err == "error: 2 of 4 jobs did not complete\n"
+    assert "2 of 4 jobs are complete" in output.out
+    assert "sweep.resume=outputs/multirun/" in output.out
+    rows = table_of(only_sweep(tmp_path))
+    assert [(row["optimizer.lr"], row["seed"]) for row in rows] == [
+        ("0.001", "0"), ("0.001", "1"), ("-1", "0"), ("-1", "1"),
+    ]  # fmt: skip
+    assert [row["status"] for row in rows] == ["completed", "completed", "failed", "failed"]
+    for row in rows[:2]:
+        results = json.loads((only_sweep(tmp_path) / row["directory"] / "results.json").read_text())
+        assert float(row["test accuracy"]) == pytest.approx(results["test"]["accuracy"], abs=6e-5)
+        assert float(row["test F1"]) == pytest.approx(results["test"]["f1"], abs=6e-5)
+        assert results["settings"]["seed"] == int(row["seed"])
+        assert f"seed={row['seed']}" in results["overrides"]
+    assert rows[2]["reason"] == "optimizer.lr=-1: must be a number above 0"
+    markdown = (only_sweep(tmp_path) / "sweep.md").read_text()
+    assert "| job" in markdown
+    assert markdown.count("\n| ") == 5
+    assert output.out.count(" completed in ") == 2
+    assert output.out.count(" failed in ") == 2
+
+
+@pytest.mark.parametrize("end", [SystemExit(0), MemoryError("no memory"), ValueError("odd")])
+def test_however_a_job_ends_it_ends_alone(sweep, tmp_path, monkeypatch, end):
+    training_step = CNN.training_step
+
+    def fail_for_seed_0(self, batch, batch_idx):
+        if torch.initial_seed() == 0:
+            raise end
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(CNN, "training_step", fail_for_seed_0)
+    code, output = sweep("seed=0,1")
+    assert code == 1
+    rows = table_of(only_sweep(tmp_path))
+    assert [row["status"] for row in rows] == ["failed", "completed"]
+    assert type(end).__name__ in rows[0]["reason"]
+    assert "Traceback" not in output.out + output.err
+
+
+def test_what_a_failed_job_held_is_gone_when_the_next_one_begins(sweep, monkeypatch):
+    held, at_start = [], []
+    training_step, on_fit_start = CNN.training_step, CNN.on_fit_start
+
+    def note(self):
+        at_start.append([reference() for reference in held])
+        on_fit_start(self)
+
+    def hold_and_fail(self, batch, batch_idx):
+        if torch.initial_seed() == 0:
+            ballast = torch.empty(1000)
+            held.extend([weakref.ref(ballast), weakref.ref(self), weakref.ref(self.trainer)])
+            raise MemoryError("no memory")
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(CNN, "on_fit_start", note)
+    monkeypatch.setattr(CNN, "training_step", hold_and_fail)
+    sweep("seed=0,1")
+    assert at_start == [[], [None, None, None]]
+
+
+def test_a_stopped_sweep_says_what_did_not_run_and_is_finished_by_resuming(
+    sweep, tmp_path, monkeypatch
+):
+    """Stopped in the second epoch of its second job."""
+    more = ("seed=0,1,2", "trainer.max_epochs=3")
+    code, _ = sweep(*more, "hydra.sweep.dir=whole")
+    assert code == 0
+    training_step = CNN.training_step
+
+    def stop(self, batch, batch_idx):
+        if torch.initial_seed() == 1 and self.current_epoch == 1:
+            raise Stopped(signal.SIGTERM)
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "training_step", stop)
+        code, output = sweep(*more, "hydra.sweep.dir=cut")
+    assert code == 143
+    assert output.err == "error: stopped by SIGTERM\n"
+    statuses = [row["status"] for row in table_of(tmp_path / "cut")]
+    assert statuses == ["completed", "interrupted", "not run"]
+
+    code, output = sweep(*more, "sweep.resume=cut")
+    assert code == 0, output.out
+    assert "completed" in output.out
+    assert output.out.count("epoch 1/3") == 1  # that of the third job alone
+    assert output.out.count("epoch 2/3") == 2
+    assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
+
+
+def test_a_search_that_is_resumed_makes_the_same_proposals(sweep, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    search = (
+        "sweep=optuna_cnn", "trainer=smoke", "trainer.limit_train_batches=2",
+        "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.n_startup_trials=2",
+    )  # fmt: skip
+    code, output = sweep(*search, "hydra.sweep.dir=whole")
+    assert code == 0, output.err
+    training_step, steps = CNN.training_step, []
+
+    def stop(self, batch, batch_idx):
+        steps.append(batch_idx)
+        if len(steps) == 14:  # in the third trial, of six steps each
+            raise Stopped(signal.SIGINT)
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "training_step", stop)
+        code, _ = sweep(*search, "hydra.sweep.dir=cut")
+    assert code == 130
+    assert len(table_of(tmp_path / "cut")) == 3
+    code, _ = sweep(*search, "hydra.sweep.dir=cut", "sweep.resume=true")
+    assert code == 0
+    assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
+    assert (tmp_path / "cut" / "optimization_results.yaml").read_text() == (
+        tmp_path / "whole" / "optimization_results.yaml"
+    ).read_text()
+
+
+def test_a_search_goes_on_after_a_failed_trial(sweep, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    calls = []
+    on_fit_start = CNN.on_fit_start
+
+    def fail_first(self):
+        calls.append(None)
+        if len(calls) == 1:
+            raise UserError("the first trial fails")
+        on_fit_start(self)
+
+    monkeypatch.setattr(CNN, "on_fit_start", fail_first)
+    code, output = sweep("sweep=optuna_cnn", "trainer=smoke", "hydra.sweeper.n_trials=3")
+    assert code == 1
+    assert output.err.endswith("error: 1 of 3 jobs did not complete\n")
+    rows = table_of(only_sweep(tmp_path))
+    assert [row["status"] for row in rows] == ["failed", "completed", "completed"]
+
+
+def test_resuming_runs_nothing_that_is_complete_and_what_is_new(sweep, tmp_path, monkeypatch):
+    sweep("seed=0,1", "hydra.sweep.dir=grid")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("results.json")}
+    code, output = sweep("seed=2,1,0", "hydra.sweep.dir=grid", "sweep.resume=true")
+    assert code == 0
+    assert output.out.count("epoch 1/1") == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert [row["seed"] for row in table_of(tmp_path / "grid")] == ["2", "1", "0"]
+
+
+def test_a_job_killed_between_its_results_and_its_record_gets_both(sweep, tmp_path):
+    sweep("seed=0", "hydra.sweep.dir=grid")
+    (record,) = (tmp_path / "grid").glob("*/job.json")
+    record.write_text(record.read_text().replace("completed", "running"))
+    before = figures(tmp_path / "grid")
+    code, output = sweep("seed=0", "hydra.sweep.dir=grid", "sweep.resume=true")
+    assert code == 0
+    assert "epoch" not in output.out
+    assert figures(tmp_path / "grid") == before
+
+
+def test_true_means_the_newest_sweep_of_the_same_command(sweep, tmp_path):
+    for seeds in ("seed=0", "seed=0,1"):
+        assert sweep(seeds)[0] == 0
+    code, output = sweep("seed=0,1", "sweep.resume=true")
+    assert code == 0
+    assert "epoch" not in output.out
+    assert len(list(tmp_path.glob("outputs/multirun/*"))) == 2
+    code, output = sweep("seed=0,1,2", "sweep.resume=true")
+    assert code == 1
+    assert output.err.startswith("error: sweep.resume=true: outputs/multirun has no sweep of this")
+    assert output.err.count("\n") == 1
+
+
+def test_a_directory_holds_one_sweep(sweep, tmp_path):
+    assert sweep("hydra.sweep.dir=grid")[0] == 0
+    code, output = sweep("hydra.sweep.dir=grid")
+    assert code == 1
+    assert output.err.startswith("error: hydra.sweep.dir=grid: holds a sweep; continue it with")
+    with own_folder(tmp_path / "grid"):
+        code, output = sweep("hydra.sweep.dir=grid", "sweep.resume=true")
+    assert code == 1
+    assert "another process is writing to this directory" in output.err
+    assert "hydra.sweep.dir=DIR" in output.err
+
+
+# What is typed, and what must be in the one line that comes back.
+MISTAKES = {
+    "model=cnn,cnm": "model=cnm: unknown; did you mean cnn?",
+    "optimzer.lr=1,2": "unknown key optimzer.lr; did you mean optimizer.lr?",
+    "trainer.max_epochs=-3": "trainer.max_epochs=-3: must be a whole number of at least 1",
+    "sweep.resume=nowhere": "sweep.resume=nowhere: no directory of a sweep",
+    "sweep.resume=true": "outputs/multirun has no sweep of this command",
+    "hydra.sweep.dir=/dev/null/x": "hydra.sweep.dir=/dev/null/x: cannot be written to",
+    "hydra/launcher=jobilb": "hydra/launcher=jobilb: unknown; did you mean joblib?",
+    "sweep=optuna_cmm": "sweep=optuna_cmm: unknown; did you mean optuna_cnn?",
+}
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_no_directory(run_task, tmp_path, argument):
+    code, output = run_task("-m", argument, "seed=0,1")
+    assert code == 1
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert MISTAKES[argument] in output.err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+# The real thing: real MNIST, real processes.
+
+
+def test_a_killed_sweep_is_finished_as_if_it_had_not_been(command, mnist_root, tmp_path):
+    args = (
+        "-m", "trainer=smoke", "trainer.max_epochs=2", "seed=0,1", "logger=csv",
+        "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-m", "mnist_vision.train", *args], cwd=tmp_path, stdout=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.rglob("best.ckpt"))) < 2:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    statuses = [json.loads(p.read_text())["status"] for p in tmp_path.glob("sweep/*/job.json")]
+    assert sorted(statuses) == ["completed", "running"]
+    done = command("train", *args, "sweep.resume=true")
+    assert done.returncode == 0, done.stderr
+    finished = figures(tmp_path / "sweep")
+    shutil.rmtree(tmp_path / "sweep")
+    assert command("train", *args).returncode == 0
+    assert figures(tmp_path / "sweep") == finished
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_launchers_spread_a_sweep_over_processes(command, mnist_root, tmp_path, launcher):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
+    args = ("-m", f"hydra/launcher={launcher}", "trainer=smoke", "seed=0,1", "logger=csv")
+    done = command("train", *args)
+    assert done.returncode == 0, done.stderr
+    rows = table_of(only_sweep(tmp_path))
+    assert [(row["seed"], row["status"]) for row in rows] == [
+        ("0", "completed"),
+        ("1", "completed"),
+    ]
+    assert "2 of 2 jobs are complete" in done.stdout
+    done = command("train", *args, "sweep.resume=true")
+    assert done.returncode == 0, done.stderr
+    assert table_of(only_sweep(tmp_path)) == rows
