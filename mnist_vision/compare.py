@@ -1,0 +1,71 @@
+"""Compare finished runs: `python -m mnist_vision.compare outputs/...`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnist_vision.errors import UserError
+
+
+def main() -> None:
+    """Runs the command; an error is one line on standard error and exit code 1."""
+    options = _parser().parse_args()
+    message, exit_code = "", 0
+    try:
+        _compare(options.runs, Path(options.output))
+    except UserError as error:
+        message, exit_code = str(error), 1
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message, exit_code = f"{options.output}: {reason}; name another folder with --output", 1
+    except KeyboardInterrupt:
+        message, exit_code = "stopped by SIGINT", 130
+    if message:
+        sys.stdout.flush()
+        sys.stderr.write(f"error: {message}\n")
+    sys.exit(exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mnist_vision.compare",
+        description="Compares finished runs by their results and test predictions: one page, its "
+        "tables and its plots.",
+    )
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        default=["outputs"],
+        metavar="DIR",
+        help="folder of a run, folder with runs anywhere below, or glob (default: outputs)",
+    )
+    parser.add_argument(
+        "--output",
+        default="outputs/comparison",
+        metavar="DIR",
+        help="where report.html, report.md, results.csv and the plots go (default: %(default)s)",
+    )
+    return parser
+
+
+def _compare(arguments: Sequence[str], output: Path) -> None:
+    # These take seconds to import: not before the command line is known to be right.
+    from mnist_vision.comparison.report import make_report
+    from mnist_vision.comparison.runs import select
+    from mnist_vision.files import write_atomically
+    from mnist_vision.quiet import quiet_libraries
+
+    quiet_libraries()
+    selection = select(arguments)
+    report = make_report(selection)
+    for name, content in report.files.items():
+        with write_atomically(output / name) as file:
+            file.write(content)
+    for line in report.summary:
+        print(line)  # noqa: T201
+    print(f"report  {output / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What finished runs say together: reading, grouping, statistics, plots, and the report."""

@@ -1,0 +1,165 @@
+"""Runs as training leaves them, without the training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mnist_vision.data.mnist import CorruptFileError, load_split
+
+ENVIRONMENT = {
+    "python": "3.11.7",
+    "torch": "2.14.1+cpu",
+    "lightning": "2.6.6",
+    "torchvision": "0.29.1",
+    "device": "cpu",
+    "threads": 2,
+    "git": "7ce6ad0df215",
+}
+# Settings of a sweep: overrides, accuracy, parameters, seconds of training, milliseconds an image.
+LAB = (
+    ("cnn", ["experiment=lab/cnn"], 0.9905, 206_922, 150, 0.06),
+    ("faster_rcnn", ["experiment=lab/faster_rcnn"], 0.9921, 329_763, 310, 0.34),
+    ("vgg16", ["experiment=lab/vgg16"], 0.9929, 16_814_666, 581, 4.3),
+    ("alexnet", ["experiment=lab/alexnet"], 0.9914, 3_800_000, 583, 0.84),
+)
+
+
+def digits(num_images: int) -> np.ndarray:
+    """MNIST's test targets, where they are on this machine; else as good as them."""
+    try:
+        return load_split("~/.cache/mnist_vision", "test")[1].numpy()[:num_images]
+    except CorruptFileError:
+        return np.random.default_rng(0).integers(0, 10, num_images)
+
+
+def predict(targets: np.ndarray, accuracy: float, seed: int) -> np.ndarray:
+    """Predictions whose mistakes lie, as real ones do, mostly on the same hard digits."""
+    hardness = np.random.default_rng(99).gumbel(size=len(targets))
+    rng = np.random.default_rng(seed)
+    felt = hardness + rng.gumbel(size=len(targets)) * 0.6
+    num_mistakes = round((1 - accuracy) * len(targets))
+    wrong = np.argsort(-felt)[:num_mistakes]
+    preds = targets.copy()
+    # What a digit is mistaken for is mostly the digit's own doing.
+    lure = (targets + np.random.default_rng(7).integers(1, 10, len(targets))) % 10
+    own = (targets + rng.integers(1, 10, len(targets))) % 10
+    preds[wrong] = np.where(rng.random(len(wrong)) < 0.8, lure[wrong], own[wrong])
+    return preds
+
+
+def write_run(
+    folder: Path,
+    *,
+    architecture: str = "cnn",
+    overrides: list[str] | None = None,
+    seed: int = 0,
+    targets: np.ndarray | None = None,
+    preds: np.ndarray | None = None,
+    accuracy: float = 0.99,
+    num_parameters: int = 100_000,
+    seconds: float = 100.0,
+    milliseconds: float = 0.1,
+    epochs: int = 3,
+    settings: dict | None = None,
+    weights: str | None = None,
+    test: dict | None = None,
+    **changes: object,
+) -> Path:
+    """Writes a folder with results.json and test_predictions.npz.
+
+    Settings, unless given, are the overrides. A change of None leaves the key out.
+    """
+    targets = digits(200) if targets is None else targets
+    preds = predict(targets, accuracy, seed) if preds is None else preds
+    overrides = [f"model={architecture}"] if overrides is None else overrides
+    exact = float((preds == targets).mean())
+    rows = [
+        {
+            "epoch": epoch,
+            "seconds": seconds * epoch / epochs,
+            "train/lr": 0.001,
+            "train/loss": 0.3 * (1 - exact + 0.01) ** 0.5 / epoch**0.8 * (1 + 0.03 * seed),
+            "train/accuracy": 1 - (1 - exact) * (0.4 + 2 / epoch**1.2),
+            "val/accuracy": 1 - (1 - exact) * (0.9 + 1.5 * (1 / epoch - 1 / epochs)),
+            "val/f1": exact,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+    results = {
+        "version": 1,
+        "architecture": architecture,
+        "status": "completed",
+        "seed": seed,
+        "epochs": epochs,
+        "num_parameters": num_parameters,
+        "num_trainable_parameters": num_parameters,
+        "weights": weights,
+        "history": rows,
+        "train": {"loss": rows[-1]["train/loss"], "accuracy": rows[-1]["train/accuracy"]},
+        "test": {
+            "accuracy": round(exact, 6),
+            "f1": round(exact - 0.0001, 6) if exact > 0.001 else exact,
+            "num_images": len(targets),
+            "num_mistakes": int((preds != targets).sum()),
+            "missed": int((preds == -1).sum()),
+        }
+        | (test or {}),
+        "seconds": {"fit": seconds, "test": milliseconds * len(targets) / 1000},
+        "environment": ENVIRONMENT,
+        "overrides": [*overrides, f"seed={seed}"],
+        "settings": {"seed": seed, "said": overrides} if settings is None else settings,
+    } | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {key: value for key, value in results.items() if value is not None or key == "weights"}
+    (folder / "results.json").write_text(json.dumps(kept))
+    scores = np.eye(11, dtype=np.float32)[preds][:, :10]
+    np.savez_compressed(
+        folder / "test_predictions.npz", targets=targets, preds=preds, scores=scores
+    )
+    return folder
+
+
+def write_job(folder: Path, **changes: object) -> Path:
+    """Writes a folder with the job.json of a job that failed."""
+    job = {
+        "version": 1,
+        "number": 0,
+        "model": "vgg16",
+        "overrides": ["experiment=lab/vgg16", "seed=0"],
+        "status": "failed",
+        "reason": "model.weights=IMAGENET1K_FEATURES: cannot be fetched; give model.weights=PATH",
+        "seconds": 1.5,
+        "value": None,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.json").write_text(json.dumps(job | changes))
+    return folder
+
+
+def write_many(root: Path, num_settings: int, num_seeds: int, num_images: int = 10_000) -> None:
+    """Writes plausible runs of ten epochs: the lab's four, then CNNs of a search."""
+    targets, rng = digits(num_images), np.random.default_rng(5)
+    settings = list(LAB[:num_settings])
+    for _ in range(num_settings - len(settings)):
+        rate, hidden = float(10 ** rng.uniform(-4, -2)), int(rng.choice([32, 64, 128, 256]))
+        overrides = [f"optimizer.lr={rate}", f"model.hidden={hidden}"]
+        accuracy = 0.994 - 0.008 * abs(np.log10(rate) + 3) - 0.1 / hidden
+        settings.append(("cnn", overrides, accuracy, 50_000 + 800 * hidden, 90 + hidden / 4, 0.05))
+    for place, (architecture, overrides, accuracy, size, seconds, ms) in enumerate(settings):
+        for seed in range(num_seeds):
+            preds = predict(targets, accuracy + rng.normal(0, 0.0005), 1000 * place + seed)
+            if architecture == "faster_rcnn":
+                preds[np.flatnonzero(preds != targets)[:4]] = -1
+            write_run(
+                root / f"{architecture}_{place}_{seed}",
+                architecture=architecture,
+                overrides=overrides,
+                seed=seed,
+                targets=targets,
+                preds=preds,
+                num_parameters=size,
+                seconds=seconds * rng.uniform(0.9, 1.2),
+                milliseconds=ms * rng.uniform(0.95, 1.1),
+                epochs=10,
+            )
