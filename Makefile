@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test check format benchmark tensorboard clean
+.PHONY: help install train lab compare test check format benchmark tensorboard clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 train: $(INSTALLED) ## Train a CNN on MNIST and test it (about 3 minutes)
 	$(BIN)/python -m mnist_vision.train $(ARGS)
+
+lab: $(INSTALLED) ## Train the lab's four networks, compare them in one report (about 20 minutes)
+	@$(BIN)/python -m mnist_vision.train sweep=lab hydra.sweep.dir=outputs/lab sweep.resume=true $(ARGS); \
+	status=$$?; test $$status -lt 128 || exit $$status; \
+	$(BIN)/python -m mnist_vision.compare outputs/lab --output outputs/lab && exit $$status
+
+compare: $(INSTALLED) ## Compare all runs in one report
+	$(BIN)/python -m mnist_vision.compare $(ARGS)
 
 test: $(INSTALLED) ## Run the tests, with the real data (about 4 minutes)
 	$(BIN)/python -m pytest $(ARGS)

@@ -172,8 +172,11 @@ class Sweep:
             lines += ["run what is not with", f"  {resume}"]
         # Not logged: Hydra has set logging up for its own lines, and for those of the last job.
         sys.stdout.write("\n".join(lines) + "\n")
-        num_missing = len(rows) - num_complete
-        return f"{num_missing} of {len(rows)} jobs did not complete" if num_missing else None
+        if num_complete == len(rows):
+            return None
+        reasons = {row["reason"] for row in rows if row["status"] != "completed"} - {""}
+        because = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        return f"{len(rows) - num_complete} of {len(rows)} jobs did not complete{because}"
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         text = io.StringIO()

@@ -35,16 +35,21 @@ def synthetic_digits(num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return images, targets
 
 
-@pytest.fixture
-def digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts 600 training and 200 test images in MNIST's place, in this process."""
+def put_in_place_of_mnist(monkeypatch: pytest.MonkeyPatch, num_train: int, num_test: int) -> None:
+    """Has synthetic images stand for MNIST's, in this process."""
 
     def load_split(root: str, split: str) -> tuple[Tensor, Tensor]:
-        return synthetic_digits(600 if split == "train" else 200, seed=len(split))
+        return synthetic_digits(num_train if split == "train" else num_test, seed=len(split))
 
     module = "mnist_vision.data.datamodule"
     monkeypatch.setattr(f"{module}.load_split", load_split)
     monkeypatch.setattr(f"{module}.ensure_mnist", lambda root, download: None)
+
+
+@pytest.fixture
+def digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts 600 training and 200 test images in MNIST's place, in this process."""
+    put_in_place_of_mnist(monkeypatch, 600, 200)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,8 @@ def sweep(digits, run_task):
 def test_a_failing_job_is_recorded_and_the_others_run(sweep, tmp_path):
     code, output = sweep("optimizer.lr=0.001,-1", "seed=0,1")
     assert code == 1
-    assert output.err == "error: 2 of 4 jobs did not complete\n"
+    reason = "optimizer.lr=-1: must be a number above 0"
+    assert output.err == f"error: 2 of 4 jobs did not complete: {reason}\n"
     assert "2 of 4 jobs are complete" in output.out
     assert "sweep.resume=outputs/multirun/" in output.out
     rows = table_of(only_sweep(tmp_path))
@@ -60,7 +61,7 @@ def test_a_failing_job_is_recorded_and_the_others_run(sweep, tmp_path):
         assert float(row["test F1"]) == pytest.approx(results["test"]["f1"], abs=6e-5)
         assert results["settings"]["seed"] == int(row["seed"])
         assert f"seed={row['seed']}" in results["overrides"]
-    assert rows[2]["reason"] == "optimizer.lr=-1: must be a number above 0"
+    assert rows[2]["reason"] == reason
     markdown = (only_sweep(tmp_path) / "sweep.md").read_text()
     assert "| job" in markdown
     assert markdown.count("\n| ") == 5
@@ -180,7 +181,7 @@ def test_a_search_goes_on_after_a_failed_trial(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(CNN, "on_fit_start", fail_first)
     code, output = sweep("sweep=optuna_cnn", "trainer=smoke", "hydra.sweeper.n_trials=3")
     assert code == 1
-    assert output.err.endswith("error: 1 of 3 jobs did not complete\n")
+    assert output.err.endswith("error: 1 of 3 jobs did not complete: the first trial fails\n")
     rows = table_of(only_sweep(tmp_path))
     assert [row["status"] for row in rows] == ["failed", "completed", "completed"]
 

@@ -1,0 +1,204 @@
+"""Every command of the README runs, and so does the architecture it adds: in small."""
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_vision import compare, evaluate
+from mnist_vision.models.pretrained import PretrainedClassifier
+from mnist_vision.resume import earlier_settings
+from tests.conftest import ROOT, put_in_place_of_mnist
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+LINES = [
+    line.partition(" #")[0].strip()
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+]
+TRAIN = "python -m mnist_vision.train "
+# On 120 synthetic digits. Of a sweep one value each; the sweep itself is tested elsewhere.
+SMALL = (
+    "trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1",
+    "trainer.log_every_n_steps=1", "data.val_size=20", "data.batch_size=20", "logger=csv",
+    "~callbacks.learning_rate",
+)  # fmt: skip
+SMALL_SCENES = ("data.num_train_scenes=20", "data.num_val_scenes=10", "data.num_test_scenes=10")
+EXPERIMENTS = re.findall(r"`(experiment=\S+|model=cnn)` \|", README)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    put_in_place_of_mnist(monkeypatch, 120, 40)
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    """ImageNet's weights stay where they are: no test needs a network."""
+    monkeypatch.setattr(PretrainedClassifier, "load_pretrained", lambda self: None)
+
+
+@pytest.fixture
+def run_other(monkeypatch, capsys):
+    """Runs `NAME ARGS...` in this process: exit code and output."""
+
+    def run(name, *args):
+        monkeypatch.setattr(sys, "argv", [name, *args])
+        code = 0
+        try:
+            {"evaluate": evaluate, "compare": compare}[name].main()
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr()
+
+    return run
+
+
+def commands(start):
+    return [line for line in LINES if line.startswith(start)]
+
+
+def made_small(arguments):
+    """What to add to the arguments of a command so that it takes seconds."""
+    added = list(SMALL)
+    if "scenes" in " ".join(arguments):
+        added += SMALL_SCENES
+    if any(a.startswith("seed=") for a in arguments):
+        added.append("seed=0")
+    if any(a.startswith("optimizer.lr=") and "," in a for a in arguments):
+        added.append("optimizer.lr=1e-3")
+    if any(a.startswith("sweep=optuna") for a in arguments):
+        added.append("hydra.sweeper.n_trials=1")
+    return added
+
+
+def test_every_command_is_of_a_kind_that_is_tested_here():
+    kinds = (TRAIN, "python -m mnist_vision.evaluate ", "python -m mnist_vision.compare", "make ")
+    assert [line for line in LINES if line and not line.startswith(kinds)] == []
+    assert len(commands(TRAIN)) > 15
+    assert len(EXPERIMENTS) > 5
+
+
+# These start other processes: tested, with the real data, in test_sweeps and test_training.
+ELSEWHERE = ("hydra/launcher=", "trainer=ddp", "ckpt_path=", "sweep.resume=", "-m model=cnn,vgg16")
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in commands(TRAIN) if not any(e in line for e in ELSEWHERE)]
+)
+def test_training(few_digits, no_download, run_task, line):
+    arguments = line.removeprefix(TRAIN).split()
+    code, output = run_task(*arguments, *made_small(arguments))
+    assert code == 0, output.err
+    assert "test accuracy" in output.out
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_of_the_results(few_digits, no_download, run_task, experiment):
+    code, output = run_task(experiment, *made_small([experiment]))
+    assert code == 0, output.err
+    assert "test accuracy" in output.out
+
+
+def test_a_sweep_over_architectures(few_digits, no_download, run_task):
+    (line,) = [line for line in commands(TRAIN) if "-m model=cnn,vgg16" in line]
+    arguments = line.removeprefix(TRAIN).split()
+    code, output = run_task(*arguments, *made_small(arguments))
+    assert code == 0, output.err
+    assert "4 of 4 jobs are complete" in output.out
+
+
+def test_a_sweep_that_is_extended_and_a_run_that_is_continued_tested_and_compared(
+    few_digits, run_task, run_other, tmp_path
+):
+    first, extended = [line for line in commands(TRAIN) if "outputs/rates" in line]
+    for line in (first, extended):
+        arguments = line.removeprefix(TRAIN).split()
+        code, output = run_task(*arguments, *SMALL)
+        assert code == 0, output.err
+    assert output.out.count("epoch 1/1") == 2  # those of the new seed
+
+    assert run_task("model=cnn", *SMALL)[0] == 0
+    (run,) = tmp_path.glob("outputs/cnn/*")
+    (resume,) = [line for line in commands(TRAIN) if "ckpt_path=" in line]
+    argument = resume.removeprefix(TRAIN).replace("outputs/cnn/...", str(run))
+    code, output = run_task(*earlier_settings([argument]), argument, "trainer.max_epochs=2")
+    assert code == 0, output.err
+    assert "epoch 2/2" in output.out
+
+    (line,) = commands("python -m mnist_vision.evaluate ")
+    arguments = line.replace("outputs/cnn/...", str(run)).split()[3:]
+    code, output = run_other("evaluate", *arguments, "trainer.accelerator=cpu")
+    assert code == 0, output.err
+    assert "test accuracy" in output.out
+
+    (tmp_path / "outputs" / "multirun").mkdir(exist_ok=True)
+    shutil.move(tmp_path / "outputs" / "rates", tmp_path / "outputs" / "multirun")
+    for line in commands("python -m mnist_vision.compare"):
+        code, output = run_other("compare", *line.split()[3:])
+        assert code == 0, output.err
+    assert (tmp_path / "outputs" / "report" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("line", commands("make "))
+def test_make(line):
+    """Without running it: the commands behind it are run by the other tests."""
+    name = line.split()[1]
+    done = subprocess.run(
+        ["make", "--dry-run", name], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "python -m " in done.stdout
+
+
+def test_make_lab_trains_what_there_is_and_reports_the_rest(
+    few_digits, run_task, run_other, tmp_path, monkeypatch
+):
+    """What `make lab` runs; VGG16 has no weights."""
+    recipe = (ROOT / "Makefile").read_text()
+    assert "mnist_vision.train sweep=lab hydra.sweep.dir=outputs/lab sweep.resume=true" in recipe
+    arguments = ("sweep=lab", "hydra.sweep.dir=outputs/lab", "sweep.resume=true")
+    monkeypatch.setenv("VGG16_WEIGHTS", "missing.pth")
+    code, output = run_task(*arguments, *SMALL)
+    assert code == 1
+    assert "3 of 4 jobs are complete" in output.out
+    assert "model.weights=missing.pth: neither a file nor one of" in output.err
+    code, output = run_other("compare", "outputs/lab", "--output", "outputs/lab")
+    assert code == 0, output.err
+    report = (tmp_path / "outputs" / "lab" / "report.md").read_text()
+    assert "model.weights=missing.pth: neither a file nor one of" in report
+
+
+def test_the_extras_it_names_are_there():
+    (named,) = re.findall(r"pip install -e '\.\[([\w,]+)\]'", README)
+    assert set(named.split(",")) <= set(
+        importlib.metadata.metadata("mnist_vision").get_all("Provides-Extra")
+    )
+
+
+def test_the_architecture_it_adds_works(tmp_path, mnist_root):
+    for folder in ("mnist_vision", "conf"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    added = []
+    for language, block in BLOCKS:
+        if language in ("python", "yaml"):
+            path, _, content = block.removeprefix("# ").partition("\n")
+            assert not (ROOT / path).exists()
+            (tmp_path / path).write_text(content)
+            added.append(Path(path).suffix)
+    assert sorted(added) == [".py", ".yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_vision.train", "model=mlp", "trainer=smoke", "logger=csv"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mlp: 203,530 weights")
