@@ -62,9 +62,8 @@ def _compare(arguments: Sequence[str], output: Path) -> None:
     for name, content in report.files.items():
         with write_atomically(output / name) as file:
             file.write(content)
-    for line in report.summary:
-        print(line)  # noqa: T201
-    print(f"report  {output / 'report.html'}")
+    report.summary.append(f"report  {output / 'report.html'}")
+    sys.stdout.write("\n".join([*report.summary, ""]))
 
 
 if __name__ == "__main__":

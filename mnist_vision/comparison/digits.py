@@ -121,7 +121,7 @@ def _describe(
 
 def _count_votes(by_setting: Sequence[str], target: str) -> str:
     votes = Counter(said for said in by_setting if said != target).most_common()
-    return ", ".join(f"{said} ×{n}" if len(by_setting) > 1 else said for said, n in votes)  # noqa: RUF001
+    return ", ".join(f"{said} ×{n}" if n > 1 else said for said, n in votes)  # noqa: RUF001
 
 
 def _data_uri(image: Images) -> str:

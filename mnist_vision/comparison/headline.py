@@ -34,39 +34,39 @@ def headline(test: SharedTest, pairs: Sequence[Pair]) -> list[str]:
     """
     chosen, *others = test.settings
     highest = max(test.settings, key=lambda setting: setting.mean("test_accuracy"))
-    accuracy = f"a test accuracy of {highest.mean('test_accuracy'):.4f}"
+    accuracy = f"{highest.mean('test_accuracy'):.4f}"
     interval = f"95 % interval {highest.interval.low:.4f} to {highest.interval.high:.4f}"
+    details = f"{accuracy} ({_seeds(highest)}; {interval}) {_costs(highest)}"
     if not others:
-        return [
-            f"{highest.label} reaches {accuracy} ({_seeds(highest)}; {interval}) {_costs(highest)}."
-        ]
+        return [f"{highest.label} reaches a test accuracy of {details}."]
+    choice = "the same" if chosen is highest else _with_accuracy(chosen)
     sentences = [
-        f"{highest.label} has the highest mean test accuracy, {accuracy.split()[-1]} "
-        f"({_seeds(highest)}; {interval}) {_costs(highest)}. That describes these results and chooses "
-        "nothing: what chooses is validation accuracy, and it chooses "
-        f"{'the same' if chosen is highest else _with_accuracy(chosen)}."
+        f"{highest.label} has the highest mean test accuracy, {details}. That describes these "
+        "results and chooses nothing: what chooses is validation accuracy, and it chooses "
+        f"{choice}."
     ]
     against = [pair for pair in pairs if chosen in (pair.first, pair.second)]
     alike = [_other(pair, chosen) for pair in against if not pair.is_real]
+    rest = "the one other setting" if len(others) == 1 else f"the {len(others)} other settings"
     if not alike:
-        differ = "The other differs" if len(others) == 1 else f"All {len(others)} others differ"
-        sentences.append(f"{differ} from {chosen.label} by more than chance explains.")
+        sentences.append(f"From {rest} it differs by more than chance explains.")
         return sentences
     cheapest = min([chosen, *alike], key=lambda setting: setting.mean("fit_seconds"))
     saying = (
-        f"the cheapest of these to train is {_with_accuracy(cheapest)} {_costs(cheapest)}"
-        if cheapest is not chosen
-        else "none of these is cheaper to train"
+        "none of these is cheaper to train"
+        if cheapest is chosen
+        else f"the cheapest of these to train is {_with_accuracy(cheapest)} {_costs(cheapest)}"
     )
     sentences.append(
-        f"Of the {len(others)} other settings, {len(alike)} cannot be told from {chosen.label} by "
-        f"these digits; {saying}."
+        f"Of {rest}, {len(alike)} cannot be told from {chosen.label} by these digits; {saying}."
     )
     return sentences
 
 
 def tiles(test: SharedTest) -> list[Tile]:
-    """The extremes: most accurate, smallest, fastest."""
+    """The extremes of several settings: most accurate, smallest, fastest."""
+    if len(test.settings) == 1:
+        return []
     highest = max(test.settings, key=lambda setting: setting.mean("test_accuracy"))
     found = [
         Tile("highest mean test accuracy", f"{highest.mean('test_accuracy'):.4f}", highest.label)

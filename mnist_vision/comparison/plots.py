@@ -1,6 +1,7 @@
 """The plots of the report, each one PNG file, legible on a phone and on a white card."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from mnist_vision.comparison.runs import MISSED
 from mnist_vision.comparison.settings import Setting, SharedTest
@@ -33,7 +34,10 @@ COLOURS = (
 OTHER_COLOUR = "#c8ccd0"
 MAX_CURVES = len(COLOURS)
 MAX_MATRICES = 12
-MAX_LABEL = 34
+# Letters: of a label, of one in half the width of a legend, of one beside a point.
+MAX_LABEL = 50
+MAX_HALF_LABEL = 25
+MAX_NAME = 20
 # An accuracy of 1 is infinitely far up a logit axis.
 HIGHEST = 0.9999
 LOWEST = 0.01
@@ -60,7 +64,9 @@ def plot_curves(test: SharedTest, name: str) -> bytes:
     Returns:
         A PNG file.
     """
-    figure = _figure(5.6, 4.6)
+    labels = [_plain(setting.label) for setting in test.settings[:MAX_CURVES]]
+    num_columns = 2 if max(map(len, labels)) <= MAX_HALF_LABEL else 1
+    figure = _figure(4.8, 3.8 + 0.17 * math.ceil(len(labels) / num_columns))
     axes = figure.subplots()
     lines = []
     for setting, colour in zip(test.settings, COLOURS, strict=False):
@@ -76,8 +82,8 @@ def plot_curves(test: SharedTest, name: str) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel=CURVES[name])
     axes.grid(alpha=0.25)
-    labels = [_plain(setting.label) for setting in test.settings[:MAX_CURVES]]
-    figure.legend(lines, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    place = {"loc": "outside lower center", "ncols": num_columns}
+    figure.legend(lines, labels, fontsize=8, frameon=False, **place)
     return _png(figure)
 
 
@@ -85,13 +91,14 @@ def plot_cost(test: SharedTest, name: str) -> bytes:
     """Test accuracy over what it costs; bars are standard deviations over seeds.
 
     Args:
-        test: The settings. Up to ten are named; of more, numbers stand for names.
+        test: The settings. The first ten have colours and, if there is room, names, else their
+            numbers.
         name: A key of `COSTS`.
 
     Returns:
         A PNG file.
     """
-    figure = _figure(5.6, 4.2)
+    figure = _figure(4.8, 3.8)
     axes = figure.subplots()
     # On a logarithmic axis, nothing has no place; a clock may say 0.
     costs = [max(setting.mean(name), 1e-6) for setting in test.settings]
@@ -110,16 +117,15 @@ def plot_cost(test: SharedTest, name: str) -> bytes:
     axes.set(xlabel=COSTS[name], ylabel="test accuracy")
     _label_with_numbers(axes.xaxis)
     axes.grid(alpha=0.25)
-    is_few = len(test.settings) <= MAX_CURVES
-    names = [_plain(s.label) if is_few else str(n) for n, s in enumerate(test.settings, 1)]
+    named = test.settings[:MAX_CURVES]
+    is_room = len(test.settings) <= MAX_CURVES and max(len(s.label) for s in named) <= MAX_NAME
+    names = [_plain(s.label) if is_room else str(place) for place, s in enumerate(named, 1)]
+    axes.tick_params(axis="x", which="both", labelsize=8)
     figure.draw_without_rendering()  # where the axes lie is settled by their labels
-    texts = [
-        axes.text(x, y, text, fontsize=8)
-        for x, y, text in zip(costs, accuracies, names, strict=True)
-    ]
-    adjust_text(
-        texts, ax=axes, iter_lim=200, arrowprops={"arrowstyle": "-", "color": "#9aa0a6", "lw": 0.6}
-    )
+    points = zip(costs, accuracies, names, strict=False)
+    texts = [axes.text(x, y, name, fontsize=8) for x, y, name in points]
+    line = {"arrowstyle": "-", "color": "#9aa0a6", "lw": 0.6}
+    adjust_text(texts, ax=axes, iter_lim=200, expand=(1.3, 1.9), arrowprops=line)
     return _png(figure)
 
 
@@ -133,7 +139,7 @@ def plot_confusion(setting: Setting) -> bytes:
     num_columns = counts.shape[1]
     mistakes = counts.copy()
     np.fill_diagonal(mistakes, 0)
-    figure = _figure(4.6, 4.8)
+    figure = _figure(3.9, 4.1)
     axes = figure.subplots()
     # Coloured by mistakes alone: beside a thousand hits, three misses would be invisible.
     most = max(int(mistakes.max()), 4)
@@ -143,13 +149,13 @@ def plot_confusion(setting: Setting) -> bytes:
         on_dark = true != predicted and count > most / 2
         colour = "white" if on_dark else "#8a8f94" if true == predicted else "black"
         text = axes.text(predicted, true, str(count), ha="center", va="center", color=colour)
-        text.set_fontsize(8)
+        text.set_fontsize(7)
         text.set_in_layout(False)  # inside the axes; measuring a hundred of them takes time
     names = [*map(str, range(NUM_CLASSES)), "none"][:num_columns]
     axes.set_xticks(range(num_columns), names)
     axes.set_yticks(range(NUM_CLASSES))
     axes.set(xlabel="taken for", ylabel="digit")
-    axes.set_title(f"{_plain(setting.label)}\n{mistakes.sum():,} mistakes", fontsize=10)
+    axes.set_title(f"{_plain(setting.label, 36)}\n{mistakes.sum():,} mistakes", fontsize=10)
     return _png(figure)
 
 
@@ -189,23 +195,41 @@ def _scale_accuracy(axes: Axes) -> None:
 
 
 def _label_with_numbers(axis: Axis) -> None:
-    """Says 0.99 and 20,000 where matplotlib would write powers of ten."""
-    axis.set_major_formatter(FuncFormatter(_number))
-    minor = axis.get_minor_formatter()
-    # Which of the minor ticks have room for a number is matplotlib's to say.
-    axis.set_minor_formatter(FuncFormatter(lambda v, p: _number(v) if minor(v, p) else ""))
+    axis.set_major_formatter(_PlainNumbers(axis.get_major_formatter()))
+    axis.set_minor_formatter(_PlainNumbers(axis.get_minor_formatter()))
+
+
+class _PlainNumbers(Formatter):
+    """Says 0.99 and 20k where another formatter would write powers of ten.
+
+    Args:
+        chooses: Says which ticks have room for a number.
+    """
+
+    def __init__(self, chooses: Formatter) -> None:
+        self._chooses = chooses
+
+    def set_axis(self, axis: Any) -> None:
+        self._chooses.set_axis(axis)
+
+    def set_locs(self, locs: Any) -> None:
+        self._chooses.set_locs(locs)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        if not self._chooses(x, pos):
+            return ""
+        for size, letter in ((1e6, "M"), (1e3, "k")):
+            if x >= size:
+                return f"{x / size:g}{letter}"
+        return f"{x:.5g}"
 
 
 def _within(accuracy: Any) -> Any:
     return np.clip(accuracy, LOWEST, HIGHEST)
 
 
-def _number(value: float, _: int | None = None) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.5g}"
-
-
-def _plain(label: str) -> str:
+def _plain(label: str, max_letters: int = MAX_LABEL) -> str:
     """A label as matplotlib can draw it: short, of letters its font has, no mathematics."""
-    short = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 3]}..."
+    short = label if len(label) <= max_letters else f"{label[: max_letters - 3]}..."
     drawable = "".join(c if ord(c) < 0x250 else "?" for c in short)
     return drawable.replace("$", r"\$")

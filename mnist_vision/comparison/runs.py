@@ -300,11 +300,12 @@ def _read_predictions(path: Path) -> tuple[Digits, Digits]:
     if not path.exists():
         raise UserError(f"{path.name}: is missing; without it no two runs can be compared")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, NpzFile):
-            raise ValueError("no archive")
-        with loaded as arrays:
-            targets, preds, scores = (arrays[name] for name in ("targets", "preds", "scores"))
+        # Opened here, for numpy leaves a damaged file open.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, NpzFile):
+                raise ValueError("no archive")
+            targets, preds, scores = (loaded[name] for name in ("targets", "preds", "scores"))
     # Archive, decompressor and numpy each raise errors of their own, MemoryError among them.
     except Exception as error:
         raise UserError(f"{path.name}: is damaged ({type(error).__name__})") from error

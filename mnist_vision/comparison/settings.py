@@ -52,7 +52,7 @@ class Setting:
     @property
     def is_right(self) -> NDArray[np.bool_]:
         """`[N]`: whether the representative is right, digit by digit."""
-        return self.representative.preds == self.representative.targets
+        return np.equal(self.representative.preds, self.representative.targets)
 
     def values(self, name: str) -> list[float]:
         """A figure of each run."""
@@ -131,7 +131,7 @@ def group(runs: Iterable[Run]) -> tuple[list[SharedTest], list[Skipped]]:
 
 def shorten_overrides(overrides: Sequence[str]) -> list[str]:
     """Overrides as a name is made of them: the last part of each key, and short numbers."""
-    short = []
+    short: list[str] = []
     for override in overrides:
         key, _, value = override.partition("=")
         bare = key.lstrip("+~").partition("@")[0]
@@ -192,7 +192,7 @@ def _flatten(node: Any, prefix: str = "") -> dict[str, str]:
     """Nested settings as dotted keys and what stands behind them, without the seed."""
     if not isinstance(node, dict):
         return {prefix[:-1]: str(node)}
-    flat = {}
+    flat: dict[str, str] = {}
     for key, child in node.items():
         if f"{prefix}{key}" != "seed":
             flat |= _flatten(child, f"{prefix}{key}.")

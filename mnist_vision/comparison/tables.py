@@ -39,17 +39,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: columns of text first, then columns of numbers.
+    """A table.
 
     Args:
-        columns: Their headings.
+        columns: The headings.
         rows: A cell for each column.
-        num_text_columns: How many columns, from the left, are text.
+        text_columns: Which columns are text, and not numbers one below the other.
     """
 
     columns: tuple[str, ...]
     rows: list[list[Cell]]
-    num_text_columns: int = 1
+    text_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,27 +115,21 @@ def lab_table(settings: Sequence[Setting], incomplete: Sequence[Incomplete]) -> 
         who = Cell("the lab’s write-up")  # noqa: RUF001
         rows.append([Cell(""), who, *theirs, _losses(reported.losses)])
     columns = ("architecture", "whose", "training loss", "training accuracy", "test accuracy", "F1")
-    return Table((*columns, "loss per epoch"), rows, num_text_columns=2)
+    text_columns = ("architecture", "whose", "loss per epoch")
+    return Table((*columns, "loss per epoch"), rows, text_columns)
 
 
 def settings_table(test: SharedTest) -> Table:
     """A row a setting: accuracy and how sure it is, and what it costs."""
-    higher, lower = (
-        ("val_accuracy", "test_accuracy", "test_f1"),
-        (
-            "num_mistakes",
-            "num_parameters",
-            "fit_seconds",
-            "inference_ms",
-        ),
-    )
-    best = {name: _best(name, test.settings) for name in (*higher, *lower)}
+    spread = ("val_accuracy", "test_accuracy", "test_f1")
+    costs = ("num_mistakes", "num_parameters", "fit_seconds", "inference_ms")
+    best = {name: _best(name, test.settings) for name in (*spread, *costs)}
     rows = []
     for number, setting in enumerate(test.settings):
 
         def cell(name: str, show: Callable[[float], str], setting: Setting = setting) -> Cell:
             deviation = setting.standard_deviation(name)
-            note = f"± {show(deviation)}" if deviation is not None and name in higher else ""
+            note = f"± {show(deviation)}" if deviation is not None and name in spread else ""
             return Cell(show(setting.mean(name)), note, is_best=setting in best[name])
 
         kind = "over seeds" if len(setting.runs) > 1 else "over images, 1 seed"
@@ -168,7 +162,7 @@ def settings_table(test: SharedTest) -> Table:
         "training, s",
         "inference, ms/image",
     )
-    return Table(columns, rows, num_text_columns=2)
+    return Table(columns, rows, ("#", "setting"))
 
 
 def runs_table(test: SharedTest) -> Table:
@@ -201,7 +195,7 @@ def runs_table(test: SharedTest) -> Table:
         "mistakes",
         "training, s",
     )
-    return Table(columns, rows, num_text_columns=2)
+    return Table(columns, rows, ("setting", "folder"))
 
 
 def pairs_table(test: SharedTest, pairs: Sequence[Pair]) -> Table:
@@ -224,14 +218,14 @@ def pairs_table(test: SharedTest, pairs: Sequence[Pair]) -> Table:
             ]
         )
     columns = ("first", "second", "real?", "only first right", "only second right", "p", "p, Holm")
-    return Table(columns, rows, num_text_columns=3)
+    return Table(columns, rows, ("first", "second", "real?"))
 
 
 def said_table(test: SharedTest, digits: Sequence[HardDigit]) -> Table:
     """A row a digit: what each setting took it for."""
     labels = [setting.label for setting in test.settings]
     rows = [[Cell(str(d.index)), Cell(str(d.target)), *map(Cell, d.by_setting)] for d in digits]
-    return Table(("test digit", "is", *labels), rows, num_text_columns=0)
+    return Table(("test digit", "is", *labels), rows)
 
 
 def tests_table(tests: Sequence[SharedTest]) -> Table:
@@ -245,7 +239,7 @@ def tests_table(tests: Sequence[SharedTest]) -> Table:
         ]
         for number, test in enumerate(tests)
     ]
-    return Table(("test data", "settings", "digits", "runs"), rows, num_text_columns=2)
+    return Table(("test data", "settings", "digits", "runs"), rows, ("test data", "settings"))
 
 
 def test_name(number: int) -> str:
@@ -263,7 +257,7 @@ def environments_table(runs: Sequence[Run]) -> Table:
     kinds = [tuple(_text(one.get(name)) for name in names) for one in environments]
     frequent = sorted(dict.fromkeys(kinds), key=lambda kind: -kinds.count(kind))
     rows = [[*map(Cell, kind), Cell(str(kinds.count(kind)))] for kind in frequent]
-    return Table((*names, "runs"), rows, num_text_columns=len(names))
+    return Table((*names, "runs"), rows, tuple(names))
 
 
 def incomplete_table(incomplete: Sequence[Incomplete]) -> Table:
@@ -277,13 +271,14 @@ def incomplete_table(incomplete: Sequence[Incomplete]) -> Table:
         ]
         for job in incomplete
     ]
-    return Table(("folder", "architecture", "status", "reason"), rows, num_text_columns=4)
+    columns = ("folder", "architecture", "status", "reason")
+    return Table(columns, rows, columns)
 
 
 def skipped_table(skipped: Sequence[Skipped]) -> Table:
     """A row for each thing that was left out."""
     rows = [[Cell(str(one.path)), Cell(one.reason)] for one in skipped]
-    return Table(("what", "why"), rows, num_text_columns=2)
+    return Table(("what", "why"), rows, ("what", "why"))
 
 
 def csv_rows(tests: Sequence[SharedTest], incomplete: Sequence[Incomplete]) -> list[dict[str, Any]]:
@@ -292,10 +287,13 @@ def csv_rows(tests: Sequence[SharedTest], incomplete: Sequence[Incomplete]) -> l
     for number, test in enumerate(tests):
         for setting in test.settings:
             for run in setting.runs:
-                row = {"setting": setting.label, "architecture": run.architecture}
-                row |= {"seed": run.seed, "status": "completed", "epochs": len(run.history)}
-                row |= run.figures
-                row |= {
+                row = {
+                    "setting": setting.label,
+                    "architecture": run.architecture,
+                    "seed": run.seed,
+                    "status": "completed",
+                    "epochs": len(run.history),
+                    **run.figures,
                     "num_trainable_parameters": run.results["num_trainable_parameters"],
                     "num_images": len(run.targets),
                     "missed": run.results["test"].get("missed", 0),

@@ -1,0 +1,223 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from mnist_vision.comparison.runs import select
+from mnist_vision.errors import UserError
+from tests.comparison.fixtures import write_job, write_run
+
+
+def change(folder, **changes):
+    path = folder / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def folders(selection):
+    return [run.folder.name for run in selection.runs]
+
+
+def test_runs_are_found_however_they_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/x", "a/deep/down/y", "b/z"):
+        write_run(tmp_path / name)
+    assert folders(select(["a"])) == ["y", "x"]
+    assert folders(select(["a/x"])) == ["x"]
+    assert folders(select(["*/z", "a/**/y"])) == ["y", "z"]
+    assert folders(select(["a/x/results.json"])) == ["x"]
+    assert folders(select([".", "a", "./a/x"])) == ["y", "x", "z"]
+
+
+def test_a_folder_with_a_bracket_is_no_pattern(tmp_path):
+    write_run(tmp_path / "lr=[1,2]")
+    assert folders(select([str(tmp_path / "lr=[1,2]")])) == ["lr=[1,2]"]
+
+
+@pytest.mark.parametrize("name", ["gone", "gone*", ""])
+def test_what_does_not_exist_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run")
+    what = "matches nothing" if "*" in name else "does not exist"
+    with pytest.raises(UserError, match=what):
+        select(["run", name])
+
+
+def test_an_empty_folder_says_where_and_how(tmp_path):
+    with pytest.raises(
+        UserError, match=r"no finished run .* python -m mnist_vision\.train"
+    ) as info:
+        select([str(tmp_path)])
+    assert str(tmp_path) in str(info.value)
+
+
+def test_only_what_failed_is_no_comparison(tmp_path):
+    write_job(tmp_path / "job")
+    with pytest.raises(UserError, match="no finished run; .*job failed: model.weights"):
+        select([str(tmp_path)])
+
+
+def test_figures_come_from_the_results(tmp_path):
+    write_run(tmp_path, accuracy=0.95, seconds=12.0, milliseconds=0.5)
+    (run,) = select([str(tmp_path)]).runs
+    assert run.num_mistakes == 10
+    assert run.figures["test_accuracy"] == 0.95
+    assert run.figures["fit_seconds"] == 12
+    assert run.figures["inference_ms"] == pytest.approx(0.5)
+    assert run.figures["val_accuracy"] == max(row["val/accuracy"] for row in run.history)
+
+
+BAD_RESULTS = [
+    ({"version": 2}, "version=2: must be 1"),
+    ({"version": None}, "version=None: must be 1"),
+    ({"architecture": 5}, "architecture=5: must be a name"),
+    ({"status": "running"}, "status='running': must be completed"),
+    ({"seed": "zero"}, "seed='zero': must be a whole number"),
+    ({"num_parameters": -1}, "num_parameters=-1: must be"),
+    ({"weights": []}, r"weights=\[\]: must be a name"),
+    ({"history": []}, r"history=\[\]: must be a list of 1"),
+    ({"history": [{"train/loss": 1}]}, "history row 1.train/accuracy=None: must be a number"),
+    ({"history": [3]}, "history row 1=3: must be an object"),
+    ({"train": None}, "train=None: must be an object"),
+    ({"train": {"loss": float("nan"), "accuracy": 1}}, "train.loss=nan: must be a number"),
+    ({"test": {"accuracy": 1.5}}, "test.accuracy=1.5: must be a number of at least 0"),
+    ({"test": "good"}, "test='good': must be an object"),
+    ({"seconds": {"fit": 1}}, "seconds.test=None: must be a number"),
+    ({"environment": "cpu"}, "environment='cpu': must be an object"),
+    ({"overrides": [1]}, r"overrides=\[1\]: must be a list of strings"),
+    ({"settings": 3}, "settings=3: must be an object"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), BAD_RESULTS, ids=[r for _, r in BAD_RESULTS])
+def test_bad_results_are_skipped_and_the_others_go_on(tmp_path, changes, reason):
+    write_run(tmp_path / "good")
+    change(write_run(tmp_path / "bad"), **changes)
+    selection = select([str(tmp_path)])
+    assert folders(selection) == ["good"]
+    (skipped,) = selection.skipped
+    assert skipped.path == tmp_path / "bad"
+    pytest.raises(UserError, _raise, skipped.reason).match(rf"results.json: {reason}")
+
+
+def _raise(message):
+    raise UserError(message)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 100_000])
+def test_no_json_is_skipped(tmp_path, content):
+    write_run(tmp_path / "good")
+    (write_run(tmp_path / "bad") / "results.json").write_bytes(content)
+    (skipped,) = select([str(tmp_path)]).skipped
+    assert "results.json: is damaged, no JSON" in skipped.reason
+
+
+def test_a_book_in_the_place_of_a_number_is_not_recited(tmp_path):
+    change(write_run(tmp_path), seed="x" * 10_000)
+    with pytest.raises(UserError, match="seed='xxx") as info:
+        select([str(tmp_path)])
+    assert len(str(info.value)) < 300 + len(str(tmp_path)) * 2
+
+
+def spoil(kind, path):
+    zeros, scores = np.zeros(200, int), np.zeros((200, 10), np.float32)
+    if kind == "missing":
+        path.unlink()
+    elif kind == "noise":
+        path.write_bytes(b"not an archive")
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif kind == "flipped":
+        content = bytearray(path.read_bytes())
+        content[100:140] = bytes(40)
+        path.write_bytes(content)
+    elif kind == "bare array":
+        with path.open("wb") as file:
+            np.save(file, zeros)
+    elif kind == "pickle":
+        np.savez(path, targets=np.array([Evil()]), preds=zeros, scores=scores)
+    elif kind == "key":
+        np.savez(path, targets=zeros, preds=zeros)
+    elif kind == "shape":
+        np.savez(path, targets=zeros, preds=zeros, scores=scores[:, :9])
+    elif kind == "scalar":
+        np.savez(path, targets=np.array(3), preds=zeros, scores=scores)
+    elif kind == "dtype":
+        np.savez(path, targets=zeros.astype(float), preds=zeros, scores=scores)
+    elif kind == "range":
+        np.savez(path, targets=zeros, preds=zeros + 10, scores=scores)
+    elif kind == "number":
+        np.savez(path, targets=zeros[:5], preds=zeros[:5], scores=scores[:5])
+    elif kind == "others":
+        np.savez(path, targets=zeros, preds=zeros, scores=scores)
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.abort, ())
+
+
+BAD_PREDICTIONS = {
+    "missing": "is missing",
+    "noise": "is damaged",
+    "cut": "is damaged",
+    "flipped": "is damaged",
+    "bare array": "is damaged",
+    "pickle": "is damaged",
+    "key": "is damaged",
+    "shape": r"scores is float32 of shape \[200, 9\]; must be",
+    "scalar": "of shape",
+    "dtype": "targets is float64",
+    "range": "preds holds values outside -1 to 9",
+    "number": "num_images is 5, not 200",
+    "others": "num_mistakes is 0, not 2",
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PREDICTIONS)
+def test_bad_predictions_are_skipped_and_the_others_go_on(tmp_path, kind):
+    write_run(tmp_path / "good")
+    spoil(kind, write_run(tmp_path / "bad") / "test_predictions.npz")
+    selection = select([str(tmp_path)])
+    assert folders(selection) == ["good"]
+    (skipped,) = selection.skipped
+    pytest.raises(UserError, _raise, skipped.reason).match(
+        f"test_predictions.npz: .*{BAD_PREDICTIONS[kind]}"
+    )
+
+
+def test_jobs_that_left_nothing_are_kept_with_their_reason(tmp_path):
+    write_run(tmp_path / "good")
+    write_job(tmp_path / "a")
+    write_job(tmp_path / "b", status="running", reason=None)
+    write_job(tmp_path / "c", status="stopped", reason=None, model=None)
+    jobs = select([str(tmp_path)]).incomplete
+    assert [job.status for job in jobs] == ["failed", "running", "stopped"]
+    assert "give model.weights=PATH" in jobs[0].reason
+    assert "sweep.resume" in jobs[1].reason
+    assert jobs[2].reason
+
+
+def test_a_job_with_results_is_a_run(tmp_path):
+    write_job(write_run(tmp_path / "run"), status="failed")
+    selection = select([str(tmp_path)])
+    assert folders(selection) == ["run"]
+    assert not selection.incomplete
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"version": 3}, {"status": "completed"}, {"status": 1}, {"overrides": 3}, {"reason": 5}],
+)
+def test_a_bad_record_of_a_job_is_skipped(tmp_path, changes):
+    write_run(tmp_path / "good")
+    write_job(tmp_path / "bad", **changes)
+    selection = select([str(tmp_path)])
+    assert not selection.incomplete
+    assert [one.path.name for one in selection.skipped] == ["bad"]
+
+
+def test_control_characters_do_not_reach_a_terminal(tmp_path):
+    write_run(tmp_path, overrides=["model=cnn", "note=\x1b[31mred\n\ud800"])
+    (run,) = select([str(tmp_path)]).runs
+    assert run.overrides[1] == "note= [31mred  "
