@@ -82,8 +82,9 @@ def plot_curves(test: SharedTest, name: str) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel=CURVES[name])
     axes.grid(alpha=0.25)
-    place = {"loc": "outside lower center", "ncols": num_columns}
-    figure.legend(lines, labels, fontsize=8, frameon=False, **place)
+    figure.legend(
+        lines, labels, loc="outside lower center", ncols=num_columns, fontsize=8, frameon=False
+    )
     return _png(figure)
 
 

@@ -309,12 +309,13 @@ def _read_predictions(path: Path) -> tuple[Digits, Digits]:
     # Archive, decompressor and numpy each raise errors of their own, MemoryError among them.
     except Exception as error:
         raise UserError(f"{path.name}: is damaged ({type(error).__name__})") from error
-    expected = {
-        "targets": (len(preds),),
-        "preds": targets.shape,
-        "scores": (*preds.shape, NUM_CLASSES),
+    num_images = targets.size
+    shapes = {
+        "targets": (num_images,),
+        "preds": (num_images,),
+        "scores": (num_images, NUM_CLASSES),
     }
-    for (name, shape), array in zip(expected.items(), (targets, preds, scores), strict=True):
+    for (name, shape), array in zip(shapes.items(), (targets, preds, scores), strict=True):
         kind = np.floating if name == "scores" else np.integer
         if array.shape != shape or not np.issubdtype(array.dtype, kind):
             raise UserError(

@@ -80,8 +80,8 @@ def write_run(
             "seconds": seconds * epoch / epochs,
             "train/lr": 0.001,
             "train/loss": 0.3 * (1 - exact + 0.01) ** 0.5 / epoch**0.8 * (1 + 0.03 * seed),
-            "train/accuracy": 1 - (1 - exact) * (0.4 + 2 / epoch**1.2),
-            "val/accuracy": 1 - (1 - exact) * (0.9 + 1.5 * (1 / epoch - 1 / epochs)),
+            "train/accuracy": max(1 - (1 - exact) * (0.4 + 2 / epoch**1.2), 0),
+            "val/accuracy": max(1 - (1 - exact) * (0.9 + 1.5 * (1 / epoch - 1 / epochs)), 0),
             "val/f1": exact,
         }
         for epoch in range(1, epochs + 1)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -36,8 +38,6 @@ def test_a_run_without_settings_stands_alone(tmp_path):
 
 
 def strip(folder):
-    import json
-
     path = folder / "results.json"
     results = json.loads(path.read_text())
     del results["settings"], results["overrides"]

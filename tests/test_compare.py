@@ -1,0 +1,147 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mnist_vision import compare
+from tests.comparison.fixtures import write_job, write_run
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def run_main(tmp_path, monkeypatch, capsys):
+    """Runs the command in this process, in an empty folder: exit code, output, errors."""
+
+    def run(*args):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["compare", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            compare.main()
+        shown = capsys.readouterr()
+        return end.value.code, shown.out, shown.err
+
+    return run
+
+
+def test_a_user_gets_a_report(command, tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / "outputs" / "cnn" / f"{seed}", seed=seed)
+    write_run(tmp_path / "outputs" / "vgg16" / "0", architecture="vgg16")
+    done = command("compare")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "test accuracy" in done.stdout
+    assert done.stdout.endswith("report  outputs/comparison/report.html\n")
+    written = {path.name for path in (tmp_path / "outputs" / "comparison").iterdir()}
+    assert {"report.html", "report.md", "results.csv", "curve_val_accuracy.png"} <= written
+    assert not any(name.startswith(".") for name in written)
+
+
+def test_a_second_report_does_not_read_the_first(run_main, tmp_path):
+    write_run(tmp_path / "outputs" / "run")
+    assert run_main()[0] == 0
+    code, out, _ = run_main()
+    assert code == 0
+    assert "skipped" not in out
+
+
+def test_folders_and_globs_and_another_place_for_the_report(run_main, tmp_path):
+    for name in ("a/1", "b/1", "c/1"):
+        write_run(tmp_path / name, overrides=[f"name={name[0]}"])
+    code, out, _ = run_main("a", "[bc]/*", "--output", "there/report")
+    assert code == 0
+    assert all(f"name={name}" in out for name in "abc")
+    assert (tmp_path / "there" / "report" / "report.html").exists()
+
+
+def test_damage_and_failures_are_told_and_the_others_go_on(run_main, tmp_path):
+    write_run(tmp_path / "good")
+    (write_run(tmp_path / "bad") / "test_predictions.npz").unlink()
+    write_job(tmp_path / "job")
+    code, out, err = run_main(".")
+    assert (code, err) == (0, "")
+    assert "skipped  bad: test_predictions.npz: is missing" in out
+    assert "failed  job: model.weights=IMAGENET1K_FEATURES: cannot be fetched" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "outputs: does not exist; name folders of runs or sweeps"),
+        (["gone/*"], "gone/*: matches nothing; name folders of runs or sweeps"),
+        (["."], ".: no finished run (a folder with results.json) in or below; make one with"),
+    ],
+)
+def test_nothing_to_compare_is_one_line_and_no_file(run_main, tmp_path, args, message):
+    code, out, err = run_main(*args)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["a file", "below a file"])
+def test_a_report_that_cannot_be_written_is_one_line(run_main, tmp_path, target):
+    write_run(tmp_path / "run")
+    (tmp_path / "file").write_text("precious")
+    output = tmp_path / "file" / ("deeper" if target == "below a file" else "")
+    code, _, err = run_main("run", "--output", output)
+    assert code == 1
+    assert err.startswith(f"error: {output}: ")
+    assert err.endswith("; name another folder with --output\n")
+    assert err.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_full_disk_leaves_no_half_written_file(run_main, tmp_path, monkeypatch):
+    write_run(tmp_path / "run")
+    monkeypatch.setattr("os.fsync", _no_space)
+    code, _, err = run_main("run", "--output", "report")
+    assert code == 1
+    assert "No space left on device" in err
+    assert list((tmp_path / "report").iterdir()) == []
+
+
+def _no_space(descriptor):
+    raise OSError(28, "No space left on device")
+
+
+def test_an_unknown_option_is_refused(run_main):
+    code, _, err = run_main("--outptu", "x")
+    assert code == 2
+    assert "unrecognized arguments: --outptu" in err
+
+
+def test_help_answers_at_once(command):
+    started = time.perf_counter()
+    done = command("compare", "--help")
+    assert done.returncode == 0
+    assert "--output DIR" in done.stdout
+    assert "default: outputs" in done.stdout
+    assert time.perf_counter() - started < 5
+
+
+def test_ctrl_c_ends_it_in_a_line(tmp_path):
+    os.mkfifo(tmp_path / "results.json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnist_vision.compare", "."],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with (tmp_path / "results.json").open("w"):  # waits until the command reads it
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "error: stopped by SIGINT\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_the_templates_are_in_the_package():
+    folder = Path(compare.__file__).parent / "comparison" / "templates"
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "style.css"}
+    assert '"mnist_vision.comparison" = ["templates/*"]' in (ROOT / "pyproject.toml").read_text()
