@@ -1,6 +1,7 @@
 """Compare finished runs: `python -m mnist_vision.compare outputs/...`."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,9 @@ def _compare(arguments: Sequence[str], output: Path) -> None:
     for name, content in report.files.items():
         with write_atomically(output / name) as file:
             file.write(content)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that has no ± is still to show the rest.
+        sys.stdout.reconfigure(errors="replace")
     report.summary.append(f"report  {output / 'report.html'}")
     sys.stdout.write("\n".join([*report.summary, ""]))
 

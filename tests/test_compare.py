@@ -110,6 +110,21 @@ def _no_space(descriptor):
     raise OSError(28, "No space left on device")
 
 
+def test_names_and_terminals_of_other_alphabets(tmp_path):
+    for seed in range(2):
+        write_run(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")) / f"{seed}", seed=seed)
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_vision.compare", "."],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"0.9900 ? 0.0000" in done.stdout
+    assert "?/0" in (tmp_path / "outputs" / "comparison" / "report.html").read_text()
+
+
 def test_an_unknown_option_is_refused(run_main):
     code, _, err = run_main("--outptu", "x")
     assert code == 2

@@ -24,13 +24,13 @@ from mnist_vision.comparison.tables import (
     environments_table,
     incomplete_table,
     lab_table,
+    letter,
     pairs_table,
     runs_table,
     said_table,
     settings_table,
     skipped_table,
     summary_rows,
-    test_name,
     tests_table,
 )
 
@@ -140,14 +140,14 @@ def make_report(selection: Selection) -> Report:
     )
     templates.filters["markdown"] = _escape_markdown
     files = {plot.file_name: plot.png for chapter in chapters for plot in chapter.plots}
-    files["results.csv"] = _csv(csv_rows(tests, selection.incomplete)).encode()
+    files["results.csv"] = _csv(csv_rows(tests, selection.incomplete)).encode(errors="replace")
     for name in ("report.md", "report.html"):
-        files[name] = templates.get_template(name).render(context).encode()
+        files[name] = templates.get_template(name).render(context).encode(errors="replace")
     return Report(files, _summarise(tests, selection, len(repeats)))
 
 
 def _make_chapter(number: int, test: SharedTest) -> Chapter:
-    name = test_name(number)
+    name = letter(number)
     suffix = f"_{name}" if number else ""
     is_several = len(test.settings) > 1
     pairs = compare_pairs(test)
@@ -200,7 +200,7 @@ def _summarise(tests: Sequence[SharedTest], selection: Selection, num_repeats: i
     lines += [f"{job.status}  {job.folder}: {job.reason}" for job in selection.incomplete]
     lines += [f"skipped  {one.path}: {one.reason}" for one in selection.skipped]
     if num_repeats:
-        lines.append(f"left out  {num_repeats} runs whose settings and seed a later run has too")
+        lines.append(f"left out  {num_repeats} of the same settings and seed as a later run")
     return lines
 
 

@@ -232,7 +232,7 @@ def tests_table(tests: Sequence[SharedTest]) -> Table:
     """A row for each set of test digits."""
     rows = [
         [
-            Cell(test_name(number)),
+            Cell(letter(number)),
             Cell(", ".join(setting.label for setting in test.settings)),
             Cell(_count(len(test.targets))),
             Cell(str(test.num_runs)),
@@ -242,12 +242,9 @@ def tests_table(tests: Sequence[SharedTest]) -> Table:
     return Table(("test data", "settings", "digits", "runs"), rows, ("test data", "settings"))
 
 
-def test_name(number: int) -> str:
+def letter(number: int) -> str:
     """What a set of test digits is called: A, B, ..."""
     return chr(ord("A") + number) if number < 26 else str(number + 1)
-
-
-test_name.__test__ = False  # type: ignore[attr-defined]  # not a test, though named like one
 
 
 def environments_table(runs: Sequence[Run]) -> Table:
@@ -298,7 +295,7 @@ def csv_rows(tests: Sequence[SharedTest], incomplete: Sequence[Incomplete]) -> l
                     "num_images": len(run.targets),
                     "missed": run.results["test"].get("missed", 0),
                     "weights": run.results.get("weights"),
-                    "test_data": test_name(number),
+                    "test_data": letter(number),
                     "device": run.results["environment"].get("device"),
                     "folder": run.folder,
                 }
