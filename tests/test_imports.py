@@ -59,6 +59,7 @@ EDGES = {
         "results",
         "training",
     },
+    "comparison": {"data", "errors", "files"},
     # Entry points: nothing imports them.
     "train": {"command", "resume", "training"},
     "evaluate": {
@@ -71,6 +72,7 @@ EDGES = {
         "results",
     },
     "benchmark": {"command", "benchmarking"},
+    "compare": {"comparison", "errors", "files", "quiet"},
 }
 PACKAGE = ROOT / "mnist_vision"
 
@@ -107,7 +109,7 @@ def test_the_allowed_edges_have_no_cycle():
             del remaining[name]
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "benchmark"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "benchmark", "compare"])
 def test_a_command_answers_without_importing_torch(name):
     script = (
         f"import sys; sys.argv = ['x', '--help']\n"
