@@ -32,6 +32,7 @@ from mnist_vision.data.mnist import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.detection import stock
 from mnist_vision.errors import FieldError, check_whole
 from mnist_vision.files import write_json
+from mnist_vision.memory import keep_freed_memory
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.models.faster_rcnn import FasterRCNN
 from mnist_vision.quiet import quiet_libraries
@@ -87,6 +88,7 @@ def run(config: DictConfig) -> None:
     check_whole("repeats", config.repeats, 1)
     quiet_libraries()
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     rows = []
     for part in config.parts:
         log.info("measuring: %s", part)

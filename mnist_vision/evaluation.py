@@ -8,6 +8,7 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
+from mnist_vision.memory import keep_freed_memory
 from mnist_vision.models.classifier import MISSED, Assessment, DigitClassifier, predictions
 
 
@@ -92,6 +93,7 @@ def run_test(
         accelerator: "cpu", "gpu" or "auto".
     """
     torch.set_flush_denormal(True)  # as in training: one way of computing, one set of figures
+    keep_freed_memory()
     collector = _Collector()
     trainer = Trainer(
         accelerator=accelerator,

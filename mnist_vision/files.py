@@ -15,6 +15,8 @@ from mnist_vision.errors import UserError
 # What a complete run leaves in its directory.
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "test_predictions.npz"
+# What a job of a sweep leaves beside it, complete or not.
+JOB_FILE = "job.json"
 
 
 @contextmanager

@@ -5,7 +5,6 @@ machine, calls `run_job`. They share the sweep's directory, and nothing else.
 """
 
 import csv
-import gc
 import io
 import json
 import logging
@@ -26,10 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mnist_vision.errors import Stopped, UserError
-from mnist_vision.files import RESULTS_FILE, own_folder, write_atomically, write_json
+from mnist_vision.files import JOB_FILE, RESULTS_FILE, own_folder, write_atomically, write_json
+from mnist_vision.memory import release_memory
 
 SWEEP_FILE = "sweep.json"
-JOB_FILE = "job.json"
 TABLE_FILE = "sweep"
 RESUME = "sweep.resume"
 
@@ -105,8 +104,7 @@ def run_job(
     finally:
         record |= outcome | {"seconds": round(time.perf_counter() - started, 3)}
         write_json(folder / JOB_FILE, record)
-        # Networks and trainers hold each other: without this they would stay into the next job.
-        gc.collect()
+        release_memory()  # networks and trainers hold each other, and would into the next job
     log.info(_line(record, folder))
     return outcome["value"] if outcome["status"] == "completed" else FailedJob(outcome["reason"])
 

@@ -25,6 +25,7 @@ from mnist_vision.errors import FieldError, UserError, stop_behind
 from mnist_vision.evaluation import TestResult, run_test
 from mnist_vision.explain import first_line
 from mnist_vision.files import PREDICTIONS_FILE, RESULTS_FILE, own_folder, write_json
+from mnist_vision.memory import keep_freed_memory
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.quiet import quiet_libraries
 from mnist_vision.results import environment, table, test_lines, write_predictions
@@ -55,6 +56,7 @@ def run(config: DictConfig) -> float:
 def _run(config: DictConfig, output_dir: Path) -> float:
     quiet_libraries()
     torch.set_flush_denormal(True)  # Adam's averages decay into denormals, which are slow
+    keep_freed_memory()
     seed_everything(config.seed, workers=True, verbose=False)
 
     check_accelerator("trainer.accelerator", config.trainer.accelerator)

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from mnist_vision.data.mnist import NUM_CLASSES
 from mnist_vision.errors import FieldError, UserError, check_list, check_real, check_whole
-from mnist_vision.files import PREDICTIONS_FILE, RESULTS_FILE
+from mnist_vision.files import JOB_FILE, PREDICTIONS_FILE, RESULTS_FILE
 
-JOB_FILE = "job.json"
 VERSION = 1
 # The prediction for what a network found nothing in.
 MISSED = -1
