@@ -35,7 +35,7 @@ compare: $(INSTALLED) ## Compare all runs in one report
 	$(BIN)/python -m mnist_vision.compare $(ARGS)
 
 test: $(INSTALLED) ## Run the tests, with the real data (about 4 minutes)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check .

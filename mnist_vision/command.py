@@ -91,9 +91,14 @@ def run_command(task: Task, config_name: str) -> None:
         message, exit_code = explain(failed.error, known_keys, failed.log_file), 1
     except Exception as error:
         message, exit_code = explain(error, known_keys), 1
-    incomplete = sweep.close() if sweep is not None else None
-    if message or incomplete:
-        _fail(message or str(incomplete), exit_code or 1)
+    if sweep is not None:
+        try:
+            incomplete = sweep.close()
+        except OSError as error:
+            incomplete = explain(error, known_keys)
+        message, exit_code = message or incomplete or "", exit_code or 1
+    if message:
+        _fail(message, exit_code)
 
 
 class _StopOnce:
@@ -138,7 +143,8 @@ def _check_command_line(config_name: str) -> Sweep | None:
         mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
         config = app.compose_config(name, args.overrides, run_mode=mode)
     for key in map(str, config):
-        if OmegaConf.is_missing(config, key):
+        # What is swept over is missing here.
+        if OmegaConf.is_missing(config, key) and not is_sweep:
             raise UserError(f"{key} is required; give it as {key}=VALUE")
     # Of a sweep, what all jobs share; its jobs are checked one by one.
     check_limits(config)

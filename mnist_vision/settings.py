@@ -15,7 +15,7 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     """The settings that a run's figures depend on, resolved: without paths and logging.
 
     Args:
-        config: The configuration of `train`, with or without Hydra's own.
+        config: The configuration of a command, with or without Hydra's own.
 
     Returns:
         Nested plain values.
@@ -25,7 +25,7 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = OmegaConf.to_container(kept, resolve=True)  # type: ignore[assignment]
     del settings["output_dir"]
     for key in _DATA_PATHS:
-        settings["data"].pop(key, None)
+        settings.get("data", {}).pop(key, None)
     return settings
 
 

@@ -27,6 +27,7 @@ from tabulate import tabulate
 from mnist_vision.errors import Stopped, UserError
 from mnist_vision.files import JOB_FILE, RESULTS_FILE, own_folder, write_atomically, write_json
 from mnist_vision.memory import release_memory
+from mnist_vision.settings import fingerprint
 
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "sweep"
@@ -78,8 +79,13 @@ def run_job(
         "number": HydraConfig.get().job.num,
         "model": HydraConfig.get().runtime.choices.get("model"),
         "overrides": _own_overrides(HydraConfig.get().overrides.task),
+        "fingerprint": fingerprint(config),
     }
     earlier = read_json(folder / JOB_FILE)
+    if earlier.get("fingerprint", record["fingerprint"]) != record["fingerprint"]:
+        reason = "holds a job with other settings; leave hydra.sweep.subdir as it is"
+        log.info("job %s not run: %s: %s", record["number"], folder, reason)
+        return FailedJob(reason)
     if earlier.get("status") == "completed":
         write_json(folder / JOB_FILE, earlier | record)
         log.info("%s, before", _line(earlier | record, folder))

@@ -32,7 +32,7 @@ EDGES = {
     "resume": set(),
     "settings": set(),
     "memory": set(),
-    "sweeps": {"errors", "files", "memory"},
+    "sweeps": {"errors", "files", "memory", "settings"},
     "command": {"errors", "explain", "limits", "resume", "settings", "sweeps"},
     "training": {
         "accelerators",

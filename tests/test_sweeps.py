@@ -12,6 +12,8 @@ import weakref
 import pytest
 import torch
 
+from mnist_vision import evaluate
+from mnist_vision.command import run_command
 from mnist_vision.errors import Stopped, UserError
 from mnist_vision.files import own_folder
 from mnist_vision.models.cnn import CNN
@@ -205,6 +207,29 @@ def test_a_job_killed_between_its_results_and_its_record_gets_both(sweep, tmp_pa
     assert code == 0
     assert "epoch" not in output.out
     assert figures(tmp_path / "grid") == before
+
+
+def test_a_directory_of_a_job_with_other_settings_is_left_alone(sweep, tmp_path):
+    by_number = ("hydra.sweep.dir=grid", "hydra.sweep.subdir=job_${hydra.job.num}")
+    assert sweep("seed=0", *by_number)[0] == 0
+    before = (tmp_path / "grid" / "job_0" / "job.json").read_bytes()
+    code, output = sweep("seed=1", *by_number, "sweep.resume=true")
+    assert code == 1
+    assert "job 0 not run: " in output.out
+    assert "holds a job with other settings" in output.out
+    assert (tmp_path / "grid" / "job_0" / "job.json").read_bytes() == before
+
+
+def test_other_commands_sweep_too(sweep, run_task, tmp_path, monkeypatch):
+    sweep("seed=0,1", "hydra.sweep.dir=grid")
+    paths = sorted(str(path) for path in tmp_path.glob("grid/*/checkpoints/best.ckpt"))
+    argv = ["evaluate", "-m", f"ckpt_path={','.join(paths)}", "trainer.accelerator=cpu"]
+    monkeypatch.setattr(sys, "argv", argv)
+    run_command(evaluate.task, "evaluate")
+    rows = table_of(only_sweep(tmp_path))
+    assert [(row["ckpt_path"], row["status"]) for row in rows] == [
+        (path, "completed") for path in paths
+    ]
 
 
 def test_true_means_the_newest_sweep_of_the_same_command(sweep, tmp_path):
