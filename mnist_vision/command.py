@@ -27,7 +27,7 @@ from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import register_resolvers
 from mnist_vision.settings import fingerprint
-from mnist_vision.sweeps import Sweep, run_job
+from mnist_vision.sweeps import Sweep, quoted, run_job
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +92,13 @@ def run_command(task: Task, config_name: str) -> None:
     except Exception as error:
         message, exit_code = explain(error, known_keys), 1
     if sweep is not None:
+        stop_once.ignore()  # nothing is left to stop
         try:
-            incomplete = sweep.close()
-        except OSError as error:
-            incomplete = explain(error, known_keys)
-        message, exit_code = message or incomplete or "", exit_code or 1
+            message = sweep.close(message)
+        except Exception as error:
+            message = explain(error, known_keys)
     if message:
-        _fail(message, exit_code)
+        _fail(message, exit_code or 1)
 
 
 class _StopOnce:
@@ -110,6 +110,10 @@ class _StopOnce:
 
     def __init__(self) -> None:
         self._is_stopping = False
+
+    def ignore(self) -> None:
+        """Has signals do nothing from now on."""
+        self._is_stopping = True
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         if not self._is_stopping:
@@ -132,9 +136,17 @@ def _check_command_line(config_name: str) -> Sweep | None:
     args, unknown = parser.parse_known_args()
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
+        if "=" in unknown[0]:
+            _fail(f"{unknown[0]}: settings stand together, before or after options", 2)
         _fail(f"unknown option {unknown[0]}{similar(unknown[0], options)}; see --help", 2)
     runs_task = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-    if not runs_task or args.config_dir is not None or args.config_path is not None:
+    is_elsewhere = args.config_dir is not None or args.config_path is not None
+    if is_elsewhere and args.multirun:
+        raise UserError(
+            "--multirun: not with --config-dir or --config-path; add a folder of configuration "
+            "with hydra.searchpath=[file://DIR]"
+        )
+    if is_elsewhere or not runs_task:
         return None
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         app, name = GlobalHydra.instance().hydra, args.config_name or config_name
@@ -142,21 +154,20 @@ def _check_command_line(config_name: str) -> Sweep | None:
         is_sweep = args.multirun or app.get_mode(name, args.overrides) == RunMode.MULTIRUN
         mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
         config = app.compose_config(name, args.overrides, run_mode=mode)
-    for key in map(str, config):
-        # What is swept over is missing here.
-        if OmegaConf.is_missing(config, key) and not is_sweep:
-            raise UserError(f"{key} is required; give it as {key}=VALUE")
-    # Of a sweep, what all jobs share; its jobs are checked one by one.
-    check_limits(config)
-    return _start_sweep(config_name, config, args.overrides) if is_sweep else None
+        for key in map(str, config):
+            # What is swept over is missing here.
+            if OmegaConf.is_missing(config, key) and not is_sweep:
+                raise UserError(f"{key} is required; give it as {key}=VALUE")
+        # Of a sweep, what all jobs share; its jobs are checked one by one.
+        check_limits(config)
+        return _start_sweep(config_name, config, args.overrides) if is_sweep else None
 
 
 def _start_sweep(command: str, config: DictConfig, overrides: list[str]) -> Sweep:
     """Opens the sweep, and tells Hydra its directory."""
     sweep = Sweep(command, config, overrides)
     others = [argument for argument in sys.argv[1:] if argument not in overrides]
-    folder = str(sweep.folder).replace("'", "\\'")
-    sys.argv[1:] = [*others, *overrides, f"hydra.sweep.dir='{folder}'"]
+    sys.argv[1:] = [*others, *overrides, f"hydra.sweep.dir={quoted(sweep.folder)}"]
     return sweep
 
 

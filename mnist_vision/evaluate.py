@@ -6,9 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from mnist_vision.command import run_command
-from mnist_vision.files import PREDICTIONS_FILE, write_json
-
-EVALUATION_FILE = "evaluation.json"
+from mnist_vision.files import EVALUATION_FILE, PREDICTIONS_FILE, write_json
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,9 @@ from mnist_vision.errors import UserError
 # What a complete run leaves in its directory.
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "test_predictions.npz"
-# What a job of a sweep leaves beside it, complete or not.
+# What a test of a checkpoint leaves.
+EVALUATION_FILE = "evaluation.json"
+# What a job of a sweep leaves beside either, complete or not.
 JOB_FILE = "job.json"
 
 

@@ -32,8 +32,9 @@ def earlier_settings(arguments: Sequence[str]) -> list[str]:
     run = find_run(paths[-1]) if paths else None
     if run is None:
         return []
-    overrides = OmegaConf.load(run / ".hydra" / "overrides.yaml")
-    return [str(each) for each in overrides if not str(each).startswith(CKPT_PATH)]
+    overrides = map(str, OmegaConf.load(run / ".hydra" / "overrides.yaml"))
+    kept = [each for each in overrides if not each.startswith((CKPT_PATH, "sweep.resume="))]
+    return [*kept, "hydra.mode=RUN"]  # of a sweep it is this one job that goes on
 
 
 def register_resolvers() -> None:

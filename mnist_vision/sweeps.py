@@ -9,25 +9,34 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mnist_vision.errors import Stopped, UserError
-from mnist_vision.files import JOB_FILE, RESULTS_FILE, own_folder, write_atomically, write_json
+from mnist_vision.files import (
+    EVALUATION_FILE,
+    JOB_FILE,
+    RESULTS_FILE,
+    own_folder,
+    write_atomically,
+    write_json,
+)
 from mnist_vision.memory import release_memory
-from mnist_vision.settings import fingerprint
+from mnist_vision.settings import settings_of
 
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "sweep"
@@ -58,9 +67,10 @@ def run_job(
     config: DictConfig,
     explain: Callable[[BaseException], str],
 ) -> Any:
-    """Runs one job of a sweep, unless its directory says that it is complete.
+    """Runs one job of a sweep, unless its directory holds the results of its settings.
 
-    One that was interrupted goes on from its last checkpoint. How it ends is kept in `job.json`.
+    One that was interrupted goes on from its last checkpoint; one that another process is running
+    is waited for. How it ends is kept in `job.json`.
 
     Args:
         task: What to do.
@@ -74,45 +84,59 @@ def run_job(
         Stopped: If a signal stopped it.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    record = {
+    with FileLock(folder / ".job.lock"):
+        return _run_job(task, config, explain, folder)
+
+
+def _run_job(
+    task: Callable[[DictConfig], Any],
+    config: DictConfig,
+    explain: Callable[[BaseException], str],
+    folder: Path,
+) -> Any:
+    earlier = read_json(folder / JOB_FILE)
+    overrides = _own_overrides(_unresolved(HydraConfig.get().overrides.task))
+    others = [each for each in earlier.get("requests", []) if each != overrides]
+    record: dict[str, Any] = {
         "version": 1,
         "number": HydraConfig.get().job.num,
         "model": HydraConfig.get().runtime.choices.get("model"),
-        "overrides": _own_overrides(HydraConfig.get().overrides.task),
-        "fingerprint": fingerprint(config),
+        "overrides": overrides,
+        # All that asked for these settings, in whatever words.
+        "requests": [*others, overrides],
+        "status": "running",
+        "reason": None,
+        "seconds": None,
     }
-    earlier = read_json(folder / JOB_FILE)
-    if earlier.get("fingerprint", record["fingerprint"]) != record["fingerprint"]:
-        reason = "holds a job with other settings; leave hydra.sweep.subdir as it is"
-        log.info("job %s not run: %s: %s", record["number"], folder, reason)
-        return FailedJob(reason)
-    if earlier.get("status") == "completed":
-        write_json(folder / JOB_FILE, earlier | record)
-        log.info("%s, before", _line(earlier | record, folder))
-        return earlier["value"]
+    results = read_json(folder / RESULTS_FILE)
+    if results.get("settings") == settings_of(config):
+        record |= {"status": "completed", "seconds": earlier.get("seconds")}
+        write_json(folder / JOB_FILE, record)
+        log.info("%s, before", _line(record, folder))
+        return max(row["val/accuracy"] for row in results["history"])
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists():
         config.ckpt_path = str(last)
-        # Killed between its results and its record: the test, not the training, is done again.
-        (folder / RESULTS_FILE).unlink(missing_ok=True)
-
+    write_json(folder / JOB_FILE, record)
     started = time.perf_counter()
-    outcome: dict[str, Any] = {"status": "running", "reason": None, "value": None}
-    write_json(folder / JOB_FILE, record | outcome | {"seconds": None})
+    value = None
     try:
-        outcome["value"] = task(config)
-        outcome["status"] = "completed"
+        value = task(config)
+        record["status"] = "completed"
     except Stopped as stopped:
-        outcome |= {"status": "stopped", "reason": str(stopped)}
+        record |= {"status": "stopped", "reason": str(stopped)}
         raise
     except (Exception, SystemExit) as error:
-        outcome |= {"status": "failed", "reason": explain(error)}
+        record |= {"status": "failed", "reason": explain(error)}
+        if isinstance(error, SystemExit) and "SUBMITIT_FOLDER" in os.environ:
+            record["status"] = "stopped"
+            raise  # by leaving, submitit has a job that is preempted queued again
     finally:
-        record |= outcome | {"seconds": round(time.perf_counter() - started, 3)}
+        record["seconds"] = round(time.perf_counter() - started, 3)
         write_json(folder / JOB_FILE, record)
         release_memory()  # networks and trainers hold each other, and would into the next job
     log.info(_line(record, folder))
-    return outcome["value"] if outcome["status"] == "completed" else FailedJob(outcome["reason"])
+    return value if record["status"] == "completed" else FailedJob(record["reason"])
 
 
 class Sweep:
@@ -133,9 +157,11 @@ class Sweep:
     def __init__(self, command: str, config: DictConfig, overrides: Sequence[str]) -> None:
         self._command = command
         self._overrides = _own_overrides(overrides)
+        self._can_resume = OmegaConf.select(config, RESUME) is not None
+        _check_sweep(config, self._can_resume)
         self._jobs = _planned_jobs(config)
         self.folder = _choose_folder(config, command, self._overrides, overrides)
-        self._is_new = not self.folder.exists()
+        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         self._held = ExitStack()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,19 +175,22 @@ class Sweep:
                 f"hydra.sweep.dir={self.folder}: cannot be written to ({error.strerror})"
             ) from error
 
-    def close(self) -> str | None:
+    def close(self, end: str) -> str:
         """Ends the sweep: shows its table and writes it, as `sweep.csv` and `sweep.md`.
 
+        Of a sweep none of whose jobs began nothing is left.
+
+        Args:
+            end: What ended it before its time; empty if nothing did.
+
         Returns:
-            What is to be said if not all jobs are complete. Of a sweep none of whose jobs began
-            nothing is left.
+            That, and how many jobs are not complete; empty if all are, and nothing ended it.
         """
         with self._held:
             records = _read_records(self.folder)
             if not records:
-                if self._is_new:
-                    shutil.rmtree(self.folder)
-                return "no job began"
+                self._clear()
+                return end or "no job began"
             rows = _rows(records, self._jobs)
             self._write(rows)
         num_complete = sum(row["status"] == "completed" for row in rows)
@@ -171,23 +200,35 @@ class Sweep:
             "",
             f"{num_complete} of {len(rows)} jobs are complete; {self.folder / TABLE_FILE}.md, .csv",
         ]
-        if num_complete < len(rows):
-            resume = f"{self._command_line()} {shlex.quote(f'{RESUME}={self.folder}')}"
-            lines += ["run what is not with", f"  {resume}"]
+        if num_complete < len(rows) and self._can_resume:
+            resume = shlex.quote(f"{RESUME}={quoted(self.folder)}")
+            lines += ["run what is not with", f"  {self._command_line()} {resume}"]
         # Not logged: Hydra has set logging up for its own lines, and for those of the last job.
         sys.stdout.write("\n".join(lines) + "\n")
         if num_complete == len(rows):
-            return None
-        reasons = {row["reason"] for row in rows if row["status"] != "completed"} - {""}
+            return end
+        reasons = {row["reason"] for row in rows if row["status"] == "failed"}
         because = f": {reasons.pop()}" if len(reasons) == 1 else ""
-        return f"{len(rows) - num_complete} of {len(rows)} jobs did not complete{because}"
+        missing = f"{len(rows) - num_complete} of {len(rows)} jobs did not complete{because}"
+        return f"{end}; {missing}" if end else missing
+
+    def _clear(self) -> None:
+        """Takes away what was made for jobs that did not begin, and nothing else."""
+        if self.folder not in self._made:
+            return
+        for name in (SWEEP_FILE, "multirun.yaml", ".lock"):
+            (self.folder / name).unlink(missing_ok=True)
+        for path in self._made:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
-        markdown = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+        escaped = [{k: v.replace("|", "\\|") for k, v in row.items()} for row in rows]
+        markdown = tabulate(escaped, headers="keys", tablefmt="github", disable_numparse=True)
         markdown = f"`{self._command_line()}`\n\n{markdown}\n"
         for ending, content in {"csv": text.getvalue(), "md": markdown}.items():
             with write_atomically(self.folder / f"{TABLE_FILE}.{ending}") as file:
@@ -207,9 +248,40 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _unresolved(overrides: Any) -> list[str]:
+    """Overrides as they were typed: ${...} in them is not what it stands for."""
+    typed: list[str] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
+    return typed
+
+
 def _own_overrides(overrides: Sequence[str]) -> list[str]:
     """Overrides without those that say where a sweep writes and whether it goes on."""
     return [o for o in overrides if not o.startswith((f"{RESUME}=", "hydra.sweep.dir="))]
+
+
+def quoted(path: Path) -> str:
+    """A path as a value in Hydra's grammar."""
+    text = str(path)
+    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
+        return text
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def _check_sweep(config: DictConfig, can_resume: bool) -> None:
+    """Raises for settings under which jobs could be taken for one another."""
+    if not can_resume:
+        return
+    if config.ckpt_path is not None or any(
+        o.startswith("ckpt_path=") for o in _unresolved(config.hydra.overrides.task)
+    ):
+        raise UserError(f"ckpt_path: continues one run; a sweep is continued with {RESUME}=DIR")
+    sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    subdir = str(sweep["subdir"])  # type: ignore[index,call-overload]
+    if "${fingerprint:" not in subdir:
+        raise UserError(
+            f"hydra.sweep.subdir={subdir}: must hold ${{fingerprint:}}, by which the directory of "
+            "a job is found again"
+        )
 
 
 def _planned_jobs(config: DictConfig) -> list[list[str]] | None:
@@ -218,8 +290,12 @@ def _planned_jobs(config: DictConfig) -> list[list[str]] | None:
     if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
         return None
     always = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    parsed = OverridesParser.create().parse_overrides([*always, *config.hydra.overrides.task])
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    task_overrides = _unresolved(config.hydra.overrides.task)
+    parsed = parser.parse_overrides([*always, *task_overrides])
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    if not jobs:
+        raise UserError("no job to run: a setting has no values to take")
     return [_own_overrides(job) for job in jobs]
 
 
@@ -235,8 +311,8 @@ def _choose_folder(
     if not resume:
         if (folder / SWEEP_FILE).exists():
             raise UserError(
-                f"hydra.sweep.dir={folder}: holds a sweep; continue it with {RESUME}=true, "
-                "or choose another directory"
+                f"hydra.sweep.dir={folder}: holds a sweep; choose another directory, or continue "
+                f"it with {RESUME}=true (of train alone)"
             )
         return folder
     if any(o.startswith("hydra.sweep.dir=") for o in overrides):
@@ -253,7 +329,7 @@ def _choose_folder(
 
 def _read_records(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The records of the jobs that began, in their order, with their directories."""
-    found = [(path.parent, read_json(path)) for path in folder.glob(f"*/{JOB_FILE}")]
+    found = [(path.parent, read_json(path)) for path in folder.rglob(JOB_FILE)]
     return sorted(
         ((where, record) for where, record in found if record.get("version") == 1),
         key=lambda each: (each[1]["number"], each[0].name),
@@ -263,19 +339,29 @@ def _read_records(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 def _rows(
     records: list[tuple[Path, dict[str, Any]]], planned: list[list[str]] | None
 ) -> list[dict[str, str]]:
-    """The table: a row a job, a column for each setting that is not the same in all of them."""
-    begun = [_by_key(record["overrides"]) for _, record in records]
-    not_begun = [job for job in map(_by_key, planned or []) if job not in begun]
-    jobs = begun + not_begun
-    keys = list(dict.fromkeys(key for job in jobs for key in job))
-    varied = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
-    outcomes = [_outcome(where, record) for where, record in records]
-    outcomes += [dict.fromkeys(outcomes[0], "") | {"status": "not run"}] * len(not_begun)
-    numbers = [str(record["number"]) for _, record in records] + [""] * len(not_begun)
+    """The table: a row a job, a column for each setting that is not the same in all of them.
+
+    Of a grid the jobs are those that are planned; in its directory there may be others', of an
+    earlier one.
+    """
+    if planned is None:
+        planned = [record["overrides"] for _, record in records]
+    jobs = [(overrides, _newest(overrides, records)) for overrides in planned]
+    settings = [_by_key(overrides) for overrides, _ in jobs]
+    keys = list(dict.fromkeys(key for one in settings for key in one))
+    varied = [key for key in keys if len({one.get(key) for one in settings}) > 1]
     return [
-        {"job": number} | {key: job.get(key, "") for key in varied} | outcome
-        for number, job, outcome in zip(numbers, jobs, outcomes, strict=True)
+        {"job": str(number)} | {key: one.get(key, "") for key in varied} | _outcome(found)
+        for number, (one, (_, found)) in enumerate(zip(settings, jobs, strict=True))
     ]
+
+
+def _newest(
+    overrides: list[str], records: list[tuple[Path, dict[str, Any]]]
+) -> tuple[Path, dict[str, Any]] | None:
+    """The record of a planned job: that of its last run, should what they mean have changed."""
+    own = [each for each in records if overrides in each[1]["requests"]]
+    return max(own, key=lambda each: os.path.getmtime(each[0] / JOB_FILE), default=None)
 
 
 def _by_key(overrides: Sequence[str]) -> dict[str, str]:
@@ -283,12 +369,14 @@ def _by_key(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _outcome(folder: Path, record: dict[str, Any]) -> dict[str, str]:
+def _outcome(found: tuple[Path, dict[str, Any]] | None) -> dict[str, str]:
     """How a job ended, as columns of the table."""
-    # A job that says it is running, when its sweep has ended, was killed.
+    folder, record = found or (Path(), {"status": "not run", "seconds": None, "reason": None})
+    # A job that says it is running, when its sweep has ended, was killed or left behind.
     is_cut_short = record["status"] in ("running", "stopped")
-    results = read_json(folder / RESULTS_FILE)
-    test, history = results.get("test", {}), results.get("history", [])
+    results = read_json(folder / RESULTS_FILE) if record["status"] == "completed" else {}
+    history = results.get("history", [])
+    test = _test_figures(folder)
     # Of a resumed job the record has the time since then, the results have all of it.
     seconds = sum(results["seconds"].values()) if results else record["seconds"]
     return {
@@ -300,6 +388,13 @@ def _outcome(folder: Path, record: dict[str, Any]) -> dict[str, str]:
         "directory": folder.name,
         "reason": record["reason"] or "",
     }
+
+
+def _test_figures(folder: Path) -> dict[str, Any]:
+    """What a run, or the test of a checkpoint, has in its directory."""
+    held = read_json(folder / RESULTS_FILE) or read_json(folder / EVALUATION_FILE)
+    figures: dict[str, Any] = held.get("test", {})
+    return figures
 
 
 def _decimal(value: float | None, digits: int) -> str:
@@ -315,14 +410,14 @@ def _shortened(row: dict[str, str]) -> dict[str, str]:
 
 def _rounded(value: str) -> str:
     try:
-        return f"{float(value):.4g}" if len(value) > 8 else value
+        return f"{float(value):.4g}" if len(value) > 8 and "." in value else value
     except ValueError:
         return value
 
 
 def _line(record: dict[str, Any], folder: Path) -> str:
     """What is said of a job when it ends."""
-    test = read_json(folder / RESULTS_FILE).get("test", {})
+    test = _test_figures(folder) if record["status"] == "completed" else {}
     figures = f", accuracy {test['accuracy']:.4f}, F1 {test['f1']:.4f}" if test else ""
     minutes = f" in {record['seconds'] / 60:.1f} min" if record["seconds"] is not None else ""
     reason = f": {record['reason']}" if record["reason"] else ""

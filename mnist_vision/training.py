@@ -124,7 +124,10 @@ def _run(config: DictConfig, output_dir: Path) -> float:
 
 def _overrides() -> list[str]:
     """What the run was asked for on the command line; nothing where Hydra did not start it."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return []
+    typed: list[str] = OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[assignment]
+    return typed
 
 
 def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
@@ -156,7 +159,7 @@ def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     if is_sweep and trainer.strategy.launcher is not None:
         raise UserError(
             f"trainer.devices={config.trainer.devices}: several processes in a sweep would each "
-            "start the whole sweep; run its jobs one by one, or with trainer.devices=1"
+            "start the whole sweep; run its jobs one by one, or with trainer=default"
         )
 
 

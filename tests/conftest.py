@@ -1,5 +1,7 @@
 """What tests share: synthetic digits, the real ones, and commands run as a user runs them."""
 
+import functools
+import importlib
 import logging
 import signal
 import subprocess
@@ -15,9 +17,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from mnist_vision.command import CONF_DIR, run_command
+from mnist_vision.command import CONF_DIR
 from mnist_vision.data.download import ensure_mnist
-from mnist_vision.train import task
 
 # The tests' networks are tiny: a second thread costs them more than it gives.
 torch.set_num_threads(1)
@@ -97,22 +98,22 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
-def run_task(
+def run_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, Any]]:
-    """Runs `train ARGS...` in this process, as a user's shell would: exit code and output."""
+    """Runs `NAME ARGS...` in this process, as a user's shell would: exit code and output."""
 
-    def run(*args: str) -> tuple[int, Any]:
+    def run(name: str, *args: str) -> tuple[int, Any]:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["train", *args])
-        # What run_command sets for its process is put back for the tests to come.
+        monkeypatch.setattr(sys, "argv", [name, *args])
+        # What a command sets for its process is put back for the tests to come.
         monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
         monkeypatch.setattr(threading, "excepthook", threading.excepthook)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         code: Any = 0
         try:
-            run_command(task, "train")
+            importlib.import_module(f"mnist_vision.{name}").main()
         except SystemExit as end:
             code = end.code
         finally:
@@ -121,3 +122,9 @@ def run_task(
         return code, capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_task(run_here: Callable[..., tuple[int, Any]]) -> Callable[..., tuple[int, Any]]:
+    """Runs `train ARGS...` in this process."""
+    return functools.partial(run_here, "train")

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_vision import compare, evaluate
 from mnist_vision.models.pretrained import PretrainedClassifier
-from mnist_vision.resume import earlier_settings
 from tests.conftest import ROOT, put_in_place_of_mnist
 
 README = (ROOT / "README.md").read_text()
@@ -42,22 +40,6 @@ def few_digits(monkeypatch):
 def no_download(monkeypatch):
     """ImageNet's weights stay where they are: no test needs a network."""
     monkeypatch.setattr(PretrainedClassifier, "load_pretrained", lambda self: None)
-
-
-@pytest.fixture
-def run_other(monkeypatch, capsys):
-    """Runs `NAME ARGS...` in this process: exit code and output."""
-
-    def run(name, *args):
-        monkeypatch.setattr(sys, "argv", [name, *args])
-        code = 0
-        try:
-            {"evaluate": evaluate, "compare": compare}[name].main()
-        except SystemExit as end:
-            code = end.code
-        return code, capsys.readouterr()
-
-    return run
 
 
 def commands(start):
@@ -115,7 +97,7 @@ def test_a_sweep_over_architectures(few_digits, no_download, run_task):
 
 
 def test_a_sweep_that_is_extended_and_a_run_that_is_continued_tested_and_compared(
-    few_digits, run_task, run_other, tmp_path
+    few_digits, run_task, run_here, tmp_path
 ):
     first, extended = [line for line in commands(TRAIN) if "outputs/rates" in line]
     for line in (first, extended):
@@ -128,20 +110,20 @@ def test_a_sweep_that_is_extended_and_a_run_that_is_continued_tested_and_compare
     (run,) = tmp_path.glob("outputs/cnn/*")
     (resume,) = [line for line in commands(TRAIN) if "ckpt_path=" in line]
     argument = resume.removeprefix(TRAIN).replace("outputs/cnn/...", str(run))
-    code, output = run_task(*earlier_settings([argument]), argument, "trainer.max_epochs=2")
+    code, output = run_task(argument, "trainer.max_epochs=2")
     assert code == 0, output.err
     assert "epoch 2/2" in output.out
 
     (line,) = commands("python -m mnist_vision.evaluate ")
     arguments = line.replace("outputs/cnn/...", str(run)).split()[3:]
-    code, output = run_other("evaluate", *arguments, "trainer.accelerator=cpu")
+    code, output = run_here("evaluate", *arguments, "trainer.accelerator=cpu")
     assert code == 0, output.err
     assert "test accuracy" in output.out
 
     (tmp_path / "outputs" / "multirun").mkdir(exist_ok=True)
     shutil.move(tmp_path / "outputs" / "rates", tmp_path / "outputs" / "multirun")
     for line in commands("python -m mnist_vision.compare"):
-        code, output = run_other("compare", *line.split()[3:])
+        code, output = run_here("compare", *line.split()[3:])
         assert code == 0, output.err
     assert (tmp_path / "outputs" / "report" / "report.html").is_file()
 
@@ -158,7 +140,7 @@ def test_make(line):
 
 
 def test_make_lab_trains_what_there_is_and_reports_the_rest(
-    few_digits, run_task, run_other, tmp_path, monkeypatch
+    few_digits, run_task, run_here, tmp_path, monkeypatch
 ):
     """What `make lab` runs; VGG16 has no weights."""
     recipe = (ROOT / "Makefile").read_text()
@@ -169,7 +151,7 @@ def test_make_lab_trains_what_there_is_and_reports_the_rest(
     assert code == 1
     assert "3 of 4 jobs are complete" in output.out
     assert "model.weights=missing.pth: neither a file nor one of" in output.err
-    code, output = run_other("compare", "outputs/lab", "--output", "outputs/lab")
+    code, output = run_here("compare", "outputs/lab", "--output", "outputs/lab")
     assert code == 0, output.err
     report = (tmp_path / "outputs" / "lab" / "report.md").read_text()
     assert "model.weights=missing.pth: neither a file nor one of" in report

@@ -8,6 +8,7 @@ def run_dir(tmp_path):
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints").mkdir()
     overrides = "- optimizer=sgd\n- model.widths=[8,9]\n- ckpt_path=older.ckpt\n"
+    overrides += "- sweep=optuna_cnn\n- sweep.resume=true\n"
     (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text(overrides)
     return tmp_path / "run"
 
@@ -16,7 +17,9 @@ def test_a_checkpoint_leads_to_its_run_and_its_settings(run_dir):
     last = run_dir / "checkpoints" / "last.ckpt"
     assert find_run(str(last)) == run_dir
     arguments = ["trainer.max_epochs=3", f"ckpt_path={last}"]
-    assert earlier_settings(arguments) == ["optimizer=sgd", "model.widths=[8,9]"]
+    assert earlier_settings(arguments) == [
+        "optimizer=sgd", "model.widths=[8,9]", "sweep=optuna_cnn", "hydra.mode=RUN",
+    ]  # fmt: skip
 
 
 def test_other_checkpoints_and_none_lead_nowhere(run_dir, tmp_path):

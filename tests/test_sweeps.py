@@ -1,22 +1,25 @@
 """Sweeps through the front door: what runs, what is kept, and what the table says."""
 
 import csv
+import fcntl
 import json
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 
-from mnist_vision import evaluate
-from mnist_vision.command import run_command
 from mnist_vision.errors import Stopped, UserError
 from mnist_vision.files import own_folder
 from mnist_vision.models.cnn import CNN
+from mnist_vision.sweeps import quoted
 
 SHORT = (
     "trainer=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",
@@ -128,7 +131,7 @@ def test_a_stopped_sweep_says_what_did_not_run_and_is_finished_by_resuming(
         patch.setattr(CNN, "training_step", stop)
         code, output = sweep(*more, "hydra.sweep.dir=cut")
     assert code == 143
-    assert output.err == "error: stopped by SIGTERM\n"
+    assert output.err == "error: stopped by SIGTERM; 2 of 3 jobs did not complete\n"
     statuses = [row["status"] for row in table_of(tmp_path / "cut")]
     assert statuses == ["completed", "interrupted", "not run"]
 
@@ -167,6 +170,20 @@ def test_a_search_that_is_resumed_makes_the_same_proposals(sweep, tmp_path, monk
     assert (tmp_path / "cut" / "optimization_results.yaml").read_text() == (
         tmp_path / "whole" / "optimization_results.yaml"
     ).read_text()
+
+
+def test_a_search_all_of_whose_trials_fail_says_why(sweep, tmp_path):
+    pytest.importorskip("optuna")
+    code, output = sweep("sweep=optuna_cnn", "hydra.sweeper.n_trials=2", "data.val_size=-5")
+    assert code == 1
+    assert "2 of 2 jobs did not complete: data.val_size=-5: must be a whole" in output.err
+    assert [row["status"] for row in table_of(only_sweep(tmp_path))] == ["failed", "failed"]
+
+
+def test_values_may_be_found_by_a_pattern(sweep, tmp_path):
+    code, output = sweep("optimizer=glob(adam*)")
+    assert code == 0, output.err
+    assert [row["optimizer"] for row in table_of(only_sweep(tmp_path))] == ["adam", "adamw"]
 
 
 def test_a_search_goes_on_after_a_failed_trial(sweep, tmp_path, monkeypatch):
@@ -209,27 +226,95 @@ def test_a_job_killed_between_its_results_and_its_record_gets_both(sweep, tmp_pa
     assert figures(tmp_path / "grid") == before
 
 
-def test_a_directory_of_a_job_with_other_settings_is_left_alone(sweep, tmp_path):
-    by_number = ("hydra.sweep.dir=grid", "hydra.sweep.subdir=job_${hydra.job.num}")
-    assert sweep("seed=0", *by_number)[0] == 0
-    before = (tmp_path / "grid" / "job_0" / "job.json").read_bytes()
-    code, output = sweep("seed=1", *by_number, "sweep.resume=true")
+def test_what_was_mended_takes_the_place_of_what_failed(sweep, tmp_path, monkeypatch):
+    """The same words, but a variable of the environment in them: other settings."""
+    grid = ("trainer.accelerator=cpu,${oc.env:ACCELERATOR}", "hydra.sweep.dir=grid")
+    monkeypatch.setenv("ACCELERATOR", "abacus")
+    assert sweep(*grid)[0] == 1
+    monkeypatch.setenv("ACCELERATOR", "auto")
+    code, output = sweep(*grid, "sweep.resume=true")
+    assert code == 0, output.out
+    assert [row["status"] for row in table_of(tmp_path / "grid")] == ["completed", "completed"]
+
+
+def test_jobs_that_ask_for_the_same_are_one_run(sweep, tmp_path):
+    code, output = sweep("seed=0", "model.hidden=8,8", "hydra.sweep.dir=grid")
+    assert code == 0
+    assert output.out.count("epoch 1/1") == 1
+    assert len(table_of(tmp_path / "grid")) == 2
+    assert len(list(tmp_path.glob("grid/*/results.json"))) == 1
+
+
+def test_a_job_that_another_process_is_running_is_waited_for(sweep, tmp_path):
+    assert sweep("seed=0", "hydra.sweep.dir=grid")[0] == 0
+    (run,) = [path.parent for path in tmp_path.glob("grid/*/results.json")]
+    held = (run / ".job.lock").open("a")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    threading.Timer(1, held.close).start()
+    code, output = sweep("seed=0", "hydra.sweep.dir=grid", "sweep.resume=true")
+    assert code == 0
+    assert "epoch" not in output.out
+
+
+def test_directories_of_jobs_may_be_nested_and_nothing_in_them_is_lost(sweep, tmp_path):
+    nested = "hydra.sweep.subdir=${hydra.runtime.choices.model}/${fingerprint:}"
+    code, output = sweep("seed=0,1", "hydra.sweep.dir=grid", nested)
+    assert code == 0, output.err
+    assert len(table_of(tmp_path / "grid")) == 2
+    assert len(list(tmp_path.glob("grid/cnn/*/results.json"))) == 2
+
+
+def test_a_sweep_may_be_called_anything(sweep, tmp_path):
+    name = "it's mine, 100 % ü"
+    code, output = sweep("seed=0,-1", f"hydra.sweep.dir={quoted(Path(name))}")
     assert code == 1
-    assert "job 0 not run: " in output.out
-    assert "holds a job with other settings" in output.out
-    assert (tmp_path / "grid" / "job_0" / "job.json").read_bytes() == before
+    (command,) = [line for line in output.out.splitlines() if "sweep.resume=" in line]
+    resume = shlex.split(command)[-1]
+    code, output = sweep("seed=0", resume)
+    assert code == 0, output.err
+    assert "epoch" not in output.out
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_other_commands_sweep_too(sweep, run_task, tmp_path, monkeypatch):
+def test_one_job_of_a_search_can_be_continued_alone(sweep, run_task, tmp_path):
+    pytest.importorskip("optuna")
+    search = ("sweep=optuna_cnn", "hydra.sweeper.n_trials=1", "trainer.max_epochs=1")
+    assert sweep(*search, "hydra.sweep.dir=search")[0] == 0
+    (last,) = tmp_path.glob("search/*/checkpoints/last.ckpt")
+    code, output = run_task(f"ckpt_path={last}", "trainer.max_epochs=2")
+    assert code == 0, output.err
+    assert "epoch 2/2" in output.out
+    assert [path.name for path in tmp_path.iterdir()] == ["search"]
+
+
+def test_submitit_may_queue_a_job_again(sweep, tmp_path, monkeypatch):
+    """Where a job is preempted, submitit leaves its process with an exit code of its own."""
+
+    def leave(self):
+        raise SystemExit(144)
+
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(tmp_path))
+    monkeypatch.setattr(CNN, "on_fit_start", leave)
+    code, _ = sweep("seed=0", "hydra.sweep.dir=grid")
+    assert code == 144
+    (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("grid/*/job.json")]
+    assert record["status"] == "stopped"
+
+
+def test_other_commands_sweep_too(sweep, run_here, tmp_path):
     sweep("seed=0,1", "hydra.sweep.dir=grid")
     paths = sorted(str(path) for path in tmp_path.glob("grid/*/checkpoints/best.ckpt"))
-    argv = ["evaluate", "-m", f"ckpt_path={','.join(paths)}", "trainer.accelerator=cpu"]
-    monkeypatch.setattr(sys, "argv", argv)
-    run_command(evaluate.task, "evaluate")
+    code, output = run_here(
+        "evaluate", "-m", f"ckpt_path={','.join(paths)}", "trainer.accelerator=cpu"
+    )
+    assert code == 0, output.err
     rows = table_of(only_sweep(tmp_path))
     assert [(row["ckpt_path"], row["status"]) for row in rows] == [
         (path, "completed") for path in paths
     ]
+    assert sorted(row["test accuracy"] for row in rows) == sorted(
+        row["test accuracy"] for row in table_of(tmp_path / "grid")
+    )
 
 
 def test_true_means_the_newest_sweep_of_the_same_command(sweep, tmp_path):
@@ -249,7 +334,7 @@ def test_a_directory_holds_one_sweep(sweep, tmp_path):
     assert sweep("hydra.sweep.dir=grid")[0] == 0
     code, output = sweep("hydra.sweep.dir=grid")
     assert code == 1
-    assert output.err.startswith("error: hydra.sweep.dir=grid: holds a sweep; continue it with")
+    assert output.err.startswith("error: hydra.sweep.dir=grid: holds a sweep; choose another")
     with own_folder(tmp_path / "grid"):
         code, output = sweep("hydra.sweep.dir=grid", "sweep.resume=true")
     assert code == 1
@@ -259,6 +344,10 @@ def test_a_directory_holds_one_sweep(sweep, tmp_path):
 
 # What is typed, and what must be in the one line that comes back.
 MISTAKES = {
+    "ckpt_path=a.ckpt,b.ckpt": "ckpt_path: continues one run; a sweep is continued with",
+    "hydra.sweep.subdir=x": "hydra.sweep.subdir=x: must hold ${fingerprint:}",
+    "model.hidden=range(0,0)": "no job to run: a setting has no values to take",
+    "--config-dir=.": "--multirun: not with --config-dir or --config-path",
     "model=cnn,cnm": "model=cnm: unknown; did you mean cnn?",
     "optimzer.lr=1,2": "unknown key optimzer.lr; did you mean optimizer.lr?",
     "trainer.max_epochs=-3": "trainer.max_epochs=-3: must be a whole number of at least 1",
@@ -277,7 +366,7 @@ def test_a_mistake_is_one_line_and_leaves_no_directory(run_task, tmp_path, argum
     assert output.err.startswith("error: ")
     assert output.err.count("\n") == 1
     assert MISTAKES[argument] in output.err
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert list(tmp_path.iterdir()) == []
 
 
 # The real thing: real MNIST, real processes.

@@ -394,8 +394,8 @@ def test_a_full_disk_ends_the_run_with_one_line(tmp_path, mnist_root):
 def test_jobs_of_a_sweep_have_directories_of_their_own(command, mnist_root, tmp_path):
     done = command("train", "-m", "trainer=smoke", "seed=0,1")
     assert done.returncode == 0, done.stderr
-    results = sorted(tmp_path.glob("outputs/multirun/*/*_cnn/results.json"))
-    assert [json.loads(path.read_text())["seed"] for path in results] == [0, 1]
+    results = tmp_path.glob("outputs/multirun/*/cnn_*/results.json")
+    assert sorted(json.loads(path.read_text())["seed"] for path in results) == [0, 1]
 
 
 def test_two_processes_train_together_and_one_tests_each_image_once(command, mnist_root, tmp_path):

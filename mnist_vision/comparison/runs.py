@@ -147,13 +147,25 @@ def select(arguments: Sequence[str]) -> Selection:
         try:
             if (folder / RESULTS_FILE).exists():
                 selection.runs.append(_read_run(folder))
-            else:
-                selection.incomplete.append(_read_job(folder))
+            elif (job := _read_job(folder)) is not None:
+                selection.incomplete.append(job)
         except (UserError, FieldError) as error:
             selection.skipped.append(Skipped(folder, str(error)))
     if not selection.runs:
         raise UserError(_nothing_found(arguments, selection))
+    done = {(run.folder.parent, *_wanted(run.overrides)) for run in selection.runs}
+    selection.incomplete = [
+        job
+        for job in selection.incomplete
+        # What failed with one file of weights, say, may have gone well with the next.
+        if (job.folder.parent, *_wanted(job.overrides)) not in done
+    ]
     return selection
+
+
+def _wanted(overrides: Sequence[str]) -> list[str]:
+    """Overrides without that which has a sweep go on."""
+    return sorted(override for override in overrides if not override.startswith("sweep.resume="))
 
 
 def _nothing_found(arguments: Sequence[str], selection: Selection) -> str:
@@ -329,9 +341,11 @@ def _read_predictions(path: Path) -> tuple[Digits, Digits]:
     return targets.astype(np.int64), preds.astype(np.int64)
 
 
-def _read_job(folder: Path) -> Incomplete:
-    """Reads the record of a job that left no results."""
+def _read_job(folder: Path) -> Incomplete | None:
+    """Reads the record of a job that left no results; None if it was not to train a model."""
     job = _read_json(folder / JOB_FILE)
+    if job.get("model") is None:
+        return None
     model, status, reason = (job.get(name) for name in ("model", "status", "reason"))
     overrides = job.get("overrides")
     is_sound = (

@@ -130,7 +130,6 @@ def write_job(folder: Path, **changes: object) -> Path:
         "status": "failed",
         "reason": "model.weights=IMAGENET1K_FEATURES: cannot be fetched; give model.weights=PATH",
         "seconds": 1.5,
-        "value": None,
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.json").write_text(json.dumps(job | changes))

@@ -185,12 +185,22 @@ def test_jobs_that_left_nothing_are_kept_with_their_reason(tmp_path):
     write_run(tmp_path / "good")
     write_job(tmp_path / "a")
     write_job(tmp_path / "b", status="running", reason=None)
-    write_job(tmp_path / "c", status="stopped", reason=None, model=None)
+    write_job(tmp_path / "c", status="stopped", reason=None)
+    write_job(tmp_path / "d", model=None)  # that of a command that trains nothing
     jobs = select([str(tmp_path)]).incomplete
     assert [job.status for job in jobs] == ["failed", "running", "stopped"]
     assert "give model.weights=PATH" in jobs[0].reason
     assert "sweep.resume" in jobs[1].reason
     assert jobs[2].reason
+
+
+def test_a_job_that_was_run_again_with_what_it_lacked_is_not_kept(tmp_path):
+    overrides = ["experiment=lab/vgg16", "sweep=lab", "seed=0"]
+    write_job(tmp_path / "lab" / "a", overrides=overrides)
+    write_job(tmp_path / "other" / "a", overrides=overrides)
+    write_run(tmp_path / "lab" / "b", overrides=["sweep.resume=True", *overrides[:2]])
+    (kept,) = select([str(tmp_path)]).incomplete
+    assert kept.folder == tmp_path / "other" / "a"
 
 
 def test_a_job_with_results_is_a_run(tmp_path):
