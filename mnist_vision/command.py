@@ -27,7 +27,8 @@ from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import register_resolvers
 from mnist_vision.settings import fingerprint
-from mnist_vision.sweeps import Sweep, quoted, run_job
+from mnist_vision.sweeps.job import run_job
+from mnist_vision.sweeps.sweep import Sweep, quoted
 
 log = logging.getLogger(__name__)
 

@@ -57,6 +57,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one if there is none, or none that can be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 @contextmanager
 def own_folder(folder: Path, setting: str = "hydra.run.dir") -> Iterator[None]:
     """Holds `folder` for this process, so that no second run or sweep writes into it.
