@@ -34,7 +34,7 @@ lab: $(INSTALLED) ## Train the lab's four networks, compare them in one report (
 compare: $(INSTALLED) ## Compare all runs in one report
 	$(BIN)/python -m mnist_vision.compare $(ARGS)
 
-test: $(INSTALLED) ## Run the tests, with the real data (about 6 minutes)
+test: $(INSTALLED) ## Run the tests, with the real data (about 7 minutes)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: $(INSTALLED) ## Check style and types

@@ -136,7 +136,7 @@ def test_make(line):
         ["make", "--dry-run", name], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "python -m " in done.stdout
+    assert ".venv/bin/" in done.stdout
 
 
 def test_make_lab_trains_what_there_is_and_reports_the_rest(

@@ -396,6 +396,17 @@ def test_a_killed_sweep_is_finished_as_if_it_had_not_been(command, mnist_root, t
     assert figures(tmp_path / "sweep") == finished
 
 
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="there is a SLURM")
+def test_slurm_where_there_is_none_is_one_line(run_task):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    code, output = run_task(
+        "-m", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "seed=0,1,2"
+    )
+    assert code == 1
+    assert 'Could not detect "srun"' in output.err
+    assert output.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_launchers_spread_a_sweep_over_processes(command, mnist_root, tmp_path, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
