@@ -29,6 +29,12 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     return settings
 
 
+def typed_overrides(overrides: Any) -> list[str]:
+    """Overrides, as Hydra keeps them, as they were typed: with ${...} not resolved."""
+    typed: list[str] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
+    return typed
+
+
 def fingerprint(config: DictConfig) -> str:
     """Ten hexadecimal digits that two configurations share if their settings are the same."""
     text = json.dumps(settings_of(config), sort_keys=True)

@@ -29,7 +29,7 @@ from mnist_vision.memory import keep_freed_memory
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.quiet import quiet_libraries
 from mnist_vision.results import environment, table, test_lines, write_predictions
-from mnist_vision.settings import settings_of
+from mnist_vision.settings import settings_of, typed_overrides
 from mnist_vision.tensorboard import log_test
 
 log = logging.getLogger(__name__)
@@ -124,10 +124,8 @@ def _run(config: DictConfig, output_dir: Path) -> float:
 
 def _overrides() -> list[str]:
     """What the run was asked for on the command line; nothing where Hydra did not start it."""
-    if not HydraConfig.initialized():
-        return []
-    typed: list[str] = OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[assignment]
-    return typed
+    is_started_by_hydra = HydraConfig.initialized()
+    return typed_overrides(HydraConfig.get().overrides.task) if is_started_by_hydra else []
 
 
 def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:

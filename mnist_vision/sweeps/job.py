@@ -9,12 +9,12 @@ from typing import Any
 
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mnist_vision.errors import Stopped
 from mnist_vision.files import JOB_FILE, RESULTS_FILE, read_json, write_json
 from mnist_vision.memory import release_memory
-from mnist_vision.settings import settings_of
+from mnist_vision.settings import settings_of, typed_overrides
 from mnist_vision.sweeps.table import read_figures
 
 RESUME = "sweep.resume"
@@ -72,7 +72,7 @@ def _run_job(
     folder: Path,
 ) -> Any:
     earlier = read_json(folder / JOB_FILE)
-    overrides = own_overrides(unresolved(HydraConfig.get().overrides.task))
+    overrides = own_overrides(typed_overrides(HydraConfig.get().overrides.task))
     others = [each for each in earlier.get("requests", []) if each != overrides]
     record: dict[str, Any] = {
         "version": 1,
@@ -114,12 +114,6 @@ def _run_job(
         release_memory()  # networks and trainers hold each other, and would into the next job
     log.info(_line(record, folder))
     return value if record["status"] == "completed" else FailedJob(record["reason"])
-
-
-def unresolved(overrides: Any) -> list[str]:
-    """Overrides as they were typed: ${...} in them is not what it stands for."""
-    typed: list[str] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
-    return typed
 
 
 def own_overrides(overrides: Sequence[str]) -> list[str]:

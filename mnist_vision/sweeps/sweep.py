@@ -18,7 +18,8 @@ from tabulate import tabulate
 
 from mnist_vision.errors import UserError
 from mnist_vision.files import own_folder, read_json, write_atomically, write_json
-from mnist_vision.sweeps.job import RESUME, own_overrides, unresolved
+from mnist_vision.settings import typed_overrides
+from mnist_vision.sweeps.job import RESUME, own_overrides
 from mnist_vision.sweeps.table import make_rows, read_records, shortened
 
 SWEEP_FILE = "sweep.json"
@@ -46,7 +47,7 @@ class Sweep:
         self._can_resume = OmegaConf.select(config, RESUME) is not None
         _check_sweep(config, self._can_resume)
         self._jobs = _planned_jobs(config)
-        self.folder = _choose_folder(config, command, self._overrides, overrides)
+        self.folder = _choose_folder(config, command, overrides)
         self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         self._held = ExitStack()
         try:
@@ -138,7 +139,7 @@ def _check_sweep(config: DictConfig, can_resume: bool) -> None:
     if not can_resume:
         return
     if config.ckpt_path is not None or any(
-        o.startswith("ckpt_path=") for o in unresolved(config.hydra.overrides.task)
+        o.startswith("ckpt_path=") for o in typed_overrides(config.hydra.overrides.task)
     ):
         raise UserError(f"ckpt_path: continues one run; a sweep is continued with {RESUME}=DIR")
     sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
@@ -157,7 +158,7 @@ def _planned_jobs(config: DictConfig) -> list[list[str]] | None:
         return None
     always = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    task_overrides = unresolved(config.hydra.overrides.task)
+    task_overrides = typed_overrides(config.hydra.overrides.task)
     parsed = parser.parse_overrides([*always, *task_overrides])
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
     if not jobs:
@@ -165,9 +166,7 @@ def _planned_jobs(config: DictConfig) -> list[list[str]] | None:
     return [own_overrides(job) for job in jobs]
 
 
-def _choose_folder(
-    config: DictConfig, command: str, own_overrides: list[str], overrides: Sequence[str]
-) -> Path:
+def _choose_folder(config: DictConfig, command: str, overrides: Sequence[str]) -> Path:
     resume = OmegaConf.select(config, RESUME)
     folder = Path(config.hydra.sweep.dir)
     if isinstance(resume, str):
@@ -176,14 +175,14 @@ def _choose_folder(
         return Path(resume)
     if not resume:
         if (folder / SWEEP_FILE).exists():
+            how = "" if resume is None else f", or continue it with {RESUME}=true"
             raise UserError(
-                f"hydra.sweep.dir={folder}: holds a sweep; choose another directory, or continue "
-                f"it with {RESUME}=true (of train alone)"
+                f"hydra.sweep.dir={folder}: holds a sweep; choose another directory{how}"
             )
         return folder
     if any(o.startswith("hydra.sweep.dir=") for o in overrides):
         return folder
-    wanted = {"version": 1, "command": command, "overrides": own_overrides}
+    wanted = {"version": 1, "command": command, "overrides": own_overrides(overrides)}
     sweeps = [path for path in folder.parent.glob(f"*/{SWEEP_FILE}") if read_json(path) == wanted]
     if not sweeps:
         raise UserError(
