@@ -13,6 +13,7 @@ from mnist_vision.data.mnist import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.errors import FieldError, UserError, check_real, check_whole
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.transfer.feature_memo import FeatureMemo
+from mnist_vision.transfer.small_map_conv import use_small_map_convs
 from mnist_vision.transfer.weights import find_weights
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class PretrainedClassifier(DigitClassifier, ABC):
 
         with torch.device("meta"):  # shapes only: most weights of the original are not needed
             network = self.make_network(dropout)
+            use_small_map_convs(network.features)
             self._shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
             feature_map = network.features(torch.empty(1, 3, image_size, image_size))
             _, channels, self._side, _ = feature_map.shape
