@@ -17,7 +17,7 @@ from hydra import compose
 from hydra.utils import instantiate
 from lightning import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,12 +38,14 @@ from mnist_vision.models.faster_rcnn import FasterRCNN
 from mnist_vision.quiet import quiet_libraries
 from mnist_vision.results import read_results
 from mnist_vision.training import run as run_training
+from mnist_vision.transfer.small_map_conv import SmallMapConv2d
 
 log = logging.getLogger(__name__)
 
 MAX_BEGINNER_EPOCHS = 20
 NUM_DETECTOR_BATCHES = 10
 NUM_DETECTOR_WARMUPS = 5
+NUM_CONVOLUTIONS = 10
 MATRIX_SIZE = 2048
 
 
@@ -79,6 +81,7 @@ def run(config: DictConfig) -> None:
         "lightning": measure_lightning,
         "target": measure_target,
         "detector": measure_detector,
+        "small_maps": measure_small_maps,
         "architectures": measure_architectures,
         "startup": measure_startup,
     }
@@ -279,6 +282,35 @@ def measure_detector(config: DictConfig) -> list[Row]:
         verdict = f"{ratio:.1f} times as fast"
         rows.append(Row(what, times[0], times[1], "ms/image", ratio, verdict))
     return rows
+
+
+def measure_small_maps(config: DictConfig) -> list[Row]:
+    """A convolution of VGG16's last two blocks, forwards and backwards, and torch's own."""
+    channels, num_images = 512, 32
+    convs = [
+        conv.to(memory_format=torch.channels_last)
+        for conv in (
+            SmallMapConv2d(channels, channels, 3),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+    ]
+    rows = []
+    for side in (4, 2):
+        images = torch.rand(num_images, channels, side, side).to(memory_format=torch.channels_last)
+        images.requires_grad_()
+        measures = [partial(_milliseconds_of_training, conv, images) for conv in convs]
+        ours, theirs = _in_turns(measures, config.repeats)
+        verdict = f"{theirs / ours:.1f} times as fast"
+        rows.append(Row(f"conv, {side}x{side}", ours, theirs, "ms", theirs / ours, verdict))
+    return rows
+
+
+def _milliseconds_of_training(layer: nn.Module, images: Tensor) -> float:
+    started = time.perf_counter()
+    for _ in range(NUM_CONVOLUTIONS):
+        layer.zero_grad()
+        layer(images).sum().backward()
+    return (time.perf_counter() - started) / NUM_CONVOLUTIONS * 1000
 
 
 def measure_architectures(config: DictConfig) -> list[Row]:

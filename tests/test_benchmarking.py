@@ -73,5 +73,11 @@ def test_an_architecture_is_measured_against_the_peak(config, digits, monkeypatc
     assert all(row.ours > 0 and row.ratio > 0 for row in rows)
 
 
+def test_convolutions_on_small_maps_are_compared_with_torchs(config):
+    rows = benchmarking.measure_small_maps(config)
+    assert [row.what for row in rows] == ["conv, 4x4", "conv, 2x2"]
+    assert all(row.ours > 0 and row.ratio == row.theirs / row.ours for row in rows)
+
+
 def test_the_beginners_network_is_the_one_of_the_example():
     assert sum(p.numel() for p in BeginnerNetwork().parameters()) == 1_199_882

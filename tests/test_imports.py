@@ -61,6 +61,7 @@ EDGES = {
         "quiet",
         "results",
         "training",
+        "transfer",
     },
     "comparison": {"data", "errors", "files"},
     # Entry points: nothing imports them.

@@ -44,6 +44,9 @@ class PretrainedClassifier(DigitClassifier, ABC):
             waiting.
         backbone_lr_ratio: The learning rate of convolutions, as a multiple of the head's, above 0.
         dropout: Probability of dropping a unit in the head, 0 to 0.95.
+        label_smoothing: Share of each target that training spreads evenly over the ten digits, 0
+            to 0.95. Source: C. Szegedy et al., "Rethinking the Inception architecture for computer
+            vision", 2016, https://arxiv.org/abs/1512.00567.
 
     Raises:
         FieldError: If an argument is outside its range.
@@ -63,6 +66,7 @@ class PretrainedClassifier(DigitClassifier, ABC):
         epochs_per_block: int = 0,
         backbone_lr_ratio: float = 1.0,
         dropout: float = 0.5,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self._memo: FeatureMemo | None = None
@@ -73,6 +77,7 @@ class PretrainedClassifier(DigitClassifier, ABC):
         check_whole("epochs_per_block", epochs_per_block, 0)
         check_real("backbone_lr_ratio", backbone_lr_ratio, 0, open_low=True)
         check_real("dropout", dropout, 0, 0.95)
+        check_real("label_smoothing", label_smoothing, 0, 0.95)
         self.save_hyperparameters(logger=False)
 
         with torch.device("meta"):  # shapes only: most weights of the original are not needed
@@ -136,6 +141,13 @@ class PretrainedClassifier(DigitClassifier, ABC):
             features = self._memo.features(images, self._compute_features)
         logits: Tensor = self.classifier(features)
         return logits
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The cross-entropy of the logits and the smoothed targets."""
+        smoothing = self.hparams["label_smoothing"]
+        return {
+            "loss_classifier": F.cross_entropy(self(images), targets, label_smoothing=smoothing)
+        }
 
     def _compute_features(self, images: Tensor) -> Tensor:
         scaled = F.interpolate(images, [self.hparams["image_size"]] * 2, mode="bilinear")

@@ -228,11 +228,24 @@ def test_random_weights_take_mnists_normalisation_and_the_seed():
         ("epochs_per_block", -1),
         ("backbone_lr_ratio", 0),
         ("dropout", 1),
+        ("label_smoothing", -0.1),
+        ("label_smoothing", 1),
     ],
 )
 def test_arguments_outside_their_range_are_refused(field, value):
     with pytest.raises(FieldError, match=field):
         small(**{field: value})
+
+
+def test_smoothed_targets_give_each_digit_a_share():
+    images, targets = synthetic_digits(6)
+    images = images.float() / 255
+    model = small(label_smoothing=0.2).eval()
+    log_probabilities = model(images).log_softmax(1)
+    of_target = log_probabilities.gather(1, targets[:, None]).squeeze(1)
+    expected = -(0.8 * of_target + 0.2 * log_probabilities.mean(1)).mean()
+    (loss,) = model.losses(images, targets).values()
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.fixture
