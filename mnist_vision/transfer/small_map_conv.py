@@ -80,7 +80,7 @@ class _TapByTap(torch.autograd.Function):
             made = convolved[:, made_x].contiguous()
             for kernel_y, seen_y, made_y in _taps(weight.shape[2], height):
                 tap = weight[:, :, kernel_y, kernel_x]
-                made[made_y].flatten(0, 2).addmm_(seen[seen_y].flatten(0, 2), tap.T)
+                _add_product(made[made_y], seen[seen_y], tap.T)
             convolved[:, made_x] = made
         ctx.save_for_backward(pixels, weight)
         return convolved
@@ -98,15 +98,21 @@ class _TapByTap(torch.autograd.Function):
             made_grad = grad[:, made_x].contiguous()
             seen_grad = None if pixels_grad is None else pixels_grad[:, seen_x].contiguous()
             for kernel_y, seen_y, made_y in _taps(weight.shape[2], height):
+                tap, tap_grad = (w[:, :, kernel_y, kernel_x] for w in (weight, weight_grad))
                 rows = made_grad[made_y].flatten(0, 2)
-                torch.mm(
-                    rows.T, seen[seen_y].flatten(0, 2), out=weight_grad[:, :, kernel_y, kernel_x]
-                )
+                torch.mm(rows.T, seen[seen_y].flatten(0, 2), out=tap_grad)
                 if seen_grad is not None:
-                    seen_grad[seen_y].flatten(0, 2).addmm_(rows, weight[:, :, kernel_y, kernel_x])
+                    _add_product(seen_grad[seen_y], made_grad[made_y], tap)
             if pixels_grad is not None and seen_grad is not None:
                 pixels_grad[:, seen_x] = seen_grad
         return pixels_grad, weight_grad, grad.sum((0, 1, 2))
+
+
+def _add_product(result: Tensor, pixels: Tensor, matrix: Tensor) -> None:
+    """Adds `pixels @ matrix` to `result`; all pixels, `[H, W, B, C]`, are contiguous."""
+    rows = result.flatten(0, 2)
+    # Not addmm_, whose operations torch's FlopCounterMode does not count.
+    torch.addmm(rows, pixels.flatten(0, 2), matrix, out=rows)
 
 
 def _taps(kernel_side: int, map_side: int) -> Iterator[tuple[int, slice, slice]]:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_vision.transfer import small_map_conv
 from mnist_vision.transfer.small_map_conv import MAX_SIDE, SmallMapConv2d, use_small_map_convs
@@ -62,6 +63,15 @@ def test_what_it_gives_may_be_changed_in_place(num_images, size):
     twin = plain_twin(conv)
     relu(twin(images)).sum().backward()
     torch.testing.assert_close(ours, twin.weight.grad)
+
+
+def test_its_products_are_counted_and_none_is_with_padding():
+    conv = SmallMapConv2d(4, 5, 3)
+    with FlopCounterMode(display=False) as counter:
+        conv(random_images(2, dtype=torch.float32)).sum().backward()
+    num_taps_on_the_map = 4 * 4
+    num_passes = 3  # what it makes, the gradient of the weight, that of the images
+    assert counter.get_total_flops() == 2 * 3 * num_taps_on_the_map * 4 * 5 * num_passes
 
 
 def test_images_that_need_no_gradient_get_none(num_products):
