@@ -49,7 +49,7 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def use_small_map_convs(layers: nn.Sequential) -> None:
-    """Makes those of the convolutions that may be `SmallMapConv2d` such, of the same names."""
+    """Replaces each convolution that `SmallMapConv2d` can stand for, with new weights."""
     for index, layer in enumerate(layers):
         if isinstance(layer, nn.Conv2d) and _keeps_size(layer):
             side = layer.kernel_size[0]
@@ -59,9 +59,13 @@ def use_small_map_convs(layers: nn.Sequential) -> None:
 def _keeps_size(conv: nn.Conv2d) -> bool:
     side = conv.kernel_size[0]
     return (
-        conv.kernel_size == (side, side)
-        and conv.stride == (1, 1)
-        and conv.padding == (side // 2,) * 2
+        side % 2 == 1
+        and conv.kernel_size == (side, side)
+        and conv.padding == (side // 2, side // 2)
+        and conv.padding_mode == "zeros"
+        and conv.stride == conv.dilation == (1, 1)
+        and conv.groups == 1
+        and conv.bias is not None
     )
 
 
