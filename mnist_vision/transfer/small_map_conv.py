@@ -18,8 +18,8 @@ class SmallMapConv2d(nn.Conv2d):
     Trained on a CPU, maps of at most `MAX_SIDE` pixels a side are convolved as a sum of matrix
     products, one for each tap of the kernel, over the pixels that the tap does not move off the
     map. Products with padding are never computed, and the gradient of the weight arises in the
-    weight's own layout. All else is nn.Conv2d's: larger maps, evaluation, other devices, autocast.
-    The results are equal but for rounding.
+    weight's own layout. All else is nn.Conv2d's: larger maps, evaluation, other devices, half
+    precision. The results are equal but for rounding.
 
     Args:
         in_channels: Channels of the input, at least 1.
@@ -33,14 +33,16 @@ class SmallMapConv2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps `Tensor[B, in_channels, H, W]` to `Tensor[B, out_channels, H, W]`."""
-        is_for_us = (
+        is_tap_by_tap = (
             torch.is_grad_enabled()
             and self.weight.requires_grad
             and images.device.type == "cpu"
             and max(images.shape[2:]) <= MAX_SIDE
+            # Sums over taps are rounded to the type of the images: too often for half precision.
+            and images.dtype in (torch.float32, torch.float64)
             and not torch.is_autocast_enabled("cpu")
         )
-        if not is_for_us:
+        if not is_tap_by_tap:
             return super().forward(images)
         # Pixels before images: a row of pixels, over all images, is then one matrix.
         pixels = images.permute(2, 3, 0, 1).contiguous()

@@ -93,7 +93,7 @@ def test_the_layout_of_weight_and_images_is_kept():
     assert conv.weight.grad.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_large_maps_evaluation_frozen_weights_and_autocast_are_torchs(num_products):
+def test_large_maps_evaluation_frozen_weights_and_half_precision_are_torchs(num_products):
     conv = SmallMapConv2d(4, 5, 3)
     images = random_images(2, dtype=torch.float32).detach()
     conv(random_images(MAX_SIDE + 1, dtype=torch.float32))
@@ -102,7 +102,8 @@ def test_large_maps_evaluation_frozen_weights_and_autocast_are_torchs(num_produc
         conv(images)
     with torch.autocast("cpu", torch.bfloat16):
         assert conv(images).dtype == torch.bfloat16
-    conv.requires_grad_(False)
+    conv.bfloat16()(images.bfloat16())
+    conv.float().requires_grad_(False)
     conv(images)
     assert num_products() == 0
 
