@@ -117,16 +117,20 @@ def test_scenes_are_trained_on_and_tested_digit_by_digit(run):
 
 
 def test_a_pretrained_network_is_fine_tuned_and_tested(run, tmp_path):
-    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
+    original = torchvision.models.alexnet().state_dict()
+    torch.save(original, tmp_path / "alexnet.pth")
     weights = f"model.weights={tmp_path}/alexnet.pth"
-    head_alone = ("model.num_trainable_blocks=0", "trainer.max_epochs=1")
-    run_dir = run("model=alexnet", weights, *head_alone, "trainer.limit_train_batches=2")
+    head_alone = ("model.num_trainable_blocks=0", "trainer.max_epochs=1", "callbacks=ema")
+    run_dir = run("model=alexnet", weights, *head_alone, "trainer.limit_train_batches=4")
     results = results_of(run_dir)
     assert results["weights"] == f"{tmp_path}/alexnet.pth"
     assert results["num_parameters"] - results["num_trainable_parameters"] == 2_469_696
     assert results["test"]["num_images"] == 200
     (tmp_path / "alexnet.pth").unlink()  # a checkpoint is whole without it
-    assert load_classifier(run_dir / "checkpoints" / "best.ckpt").architecture == "alexnet"
+    tested = load_classifier(run_dir / "checkpoints" / "best.ckpt")
+    assert tested.architecture == "alexnet"
+    for name, values in tested.features.state_dict(prefix="features.").items():
+        assert torch.equal(values, original[name]), name  # averaging leaves them alone too
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])
