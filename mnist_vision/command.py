@@ -26,9 +26,9 @@ from mnist_vision.errors import Stopped, UserError, stop_behind
 from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import register_resolvers
-from mnist_vision.settings import fingerprint
+from mnist_vision.settings import fingerprint, quoted
 from mnist_vision.sweeps.job import run_job
-from mnist_vision.sweeps.sweep import Sweep, quoted
+from mnist_vision.sweeps.sweep import Sweep
 
 log = logging.getLogger(__name__)
 

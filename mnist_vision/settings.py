@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -33,6 +35,14 @@ def typed_overrides(overrides: Any) -> list[str]:
     """Overrides, as Hydra keeps them, as they were typed: with ${...} not resolved."""
     typed: list[str] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
     return typed
+
+
+def quoted(value: str | Path | None) -> str:
+    """A text, path or null as a value in Hydra's grammar."""
+    text = "null" if value is None else str(value)
+    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
+        return text
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def fingerprint(config: DictConfig) -> str:

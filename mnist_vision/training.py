@@ -29,10 +29,14 @@ from mnist_vision.memory import keep_freed_memory
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.quiet import quiet_libraries
 from mnist_vision.results import environment, table, test_lines, write_predictions
+from mnist_vision.resume import keep_environment
 from mnist_vision.settings import settings_of, typed_overrides
 from mnist_vision.tensorboard import log_test
 
 log = logging.getLogger(__name__)
+
+# Weights, moving averages and images are float32: in a shorter format they would lose small steps.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def run(config: DictConfig) -> float:
@@ -50,6 +54,8 @@ def run(config: DictConfig) -> float:
     output_dir = Path(config.output_dir)
     is_first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0
     with own_folder(output_dir) if is_first_process else nullcontext():
+        if is_first_process:
+            keep_environment(config, output_dir)
         return _run(config, output_dir)
 
 
@@ -146,6 +152,8 @@ def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     """Raises for settings that Lightning accepts and this program cannot work with."""
     if not isinstance(trainer.checkpoint_callback, BestCheckpoint):
         raise UserError("callbacks.best_checkpoint is missing: it keeps the network that is tested")
+    if trainer.precision not in PRECISIONS:
+        raise FieldError("trainer.precision", trainer.precision, f"one of {', '.join(PRECISIONS)}")
     # Lightning takes it anywhere. Emulated, matrix products were a hundred times slower.
     is_bf16 = "bf16" in str(trainer.precision) and trainer.strategy.root_device.type == "cpu"
     if is_bf16 and not torch.cpu.get_capabilities().get("avx512_bf16", True):

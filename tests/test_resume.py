@@ -1,6 +1,7 @@
 import pytest
 
-from mnist_vision.resume import earlier_settings, find_run
+from mnist_vision.resume import earlier_settings, find_run, keep_environment
+from tests.conftest import composed
 
 
 @pytest.fixture
@@ -32,3 +33,18 @@ def test_other_checkpoints_and_none_lead_nowhere(run_dir, tmp_path):
 def test_a_process_started_by_lightning_has_all_settings_already(run_dir, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert earlier_settings([f"ckpt_path={run_dir}/checkpoints/last.ckpt"]) == []
+
+
+@pytest.mark.parametrize("path", ["/data/vgg16.pth", "it's here.pth"])
+def test_what_came_from_the_environment_is_found_again_without_it(run_dir, monkeypatch, path):
+    monkeypatch.setenv("VGG16_WEIGHTS", path)
+    keep_environment(composed("experiment=lab/vgg16"), run_dir)
+    monkeypatch.delenv("VGG16_WEIGHTS")
+    *_, taken, _ = earlier_settings([f"ckpt_path={run_dir}/checkpoints/last.ckpt"])
+    assert composed("experiment=lab/vgg16", taken).model.weights == path
+
+
+def test_a_run_without_a_record_gets_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("VGG16_WEIGHTS", "vgg16.pth")
+    keep_environment(composed("experiment=lab/vgg16"), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ import torchvision
 
 from mnist_vision import training
 from mnist_vision.checkpoints import load_classifier, read_checkpoint
-from mnist_vision.errors import Stopped, UserError
+from mnist_vision.errors import FieldError, Stopped, UserError
 from mnist_vision.models.cnn import CNN
 
 
@@ -139,6 +139,12 @@ def test_bf16_on_a_processor_without_it_is_warned_of(run, monkeypatch, caplog, h
     run("trainer.precision=bf16-mixed", "trainer.limit_train_batches=1", "trainer.max_epochs=1")
     warned = "trainer.precision=bf16-mixed: very slow on this processor" in caplog.text
     assert warned is not has_bf16
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "64"])
+def test_a_precision_that_pixels_and_metrics_do_not_have_is_refused(run, precision):
+    with pytest.raises(FieldError, match=r"trainer\.precision=.*: must be one of 32-true, bf16"):
+        run(f"trainer.precision={precision}")
 
 
 def test_seeds(run, tmp_path):
@@ -376,6 +382,20 @@ def test_a_signalled_run_goes_on_with_the_settings_it_was_started_with(
     assert results_of(run_dir)["epochs"] == 2
     assert (run_dir / ".hydra" / "overrides.yaml").read_text() == record
     assert "momentum_buffer" in str(read_checkpoint(last)["optimizer_states"])
+
+
+def test_a_run_goes_on_without_the_environment_variable_it_was_started_with(
+    digits, run_task, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WHERE", "cpu")
+    settings = ("trainer=smoke", "data.val_size=100", "trainer.accelerator='${oc.env:WHERE}'")
+    code, output = run_task(*settings)
+    assert code == 0, output.err
+    monkeypatch.delenv("WHERE")
+    (last,) = tmp_path.rglob("last.ckpt")
+    code, output = run_task(f"ckpt_path={last}", "trainer.max_epochs=2")
+    assert code == 0, output.err
+    assert "epoch 2/2" in output.out
 
 
 def test_a_full_disk_ends_the_run_with_one_line(tmp_path, mnist_root):

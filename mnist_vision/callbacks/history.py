@@ -22,7 +22,7 @@ class History(Callback):
 
     @property
     def seconds(self) -> float:
-        """Time from the start of training to now, or to its end."""
+        """Time from the start of training to now."""
         return self._earlier + time.perf_counter() - self._started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

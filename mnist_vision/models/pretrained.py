@@ -26,11 +26,13 @@ class PretrainedClassifier(DigitClassifier, ABC):
     head. The head always trains, and of the blocks the last `num_trainable_blocks`: all from the
     start or, with `epochs_per_block`, one more, from the last on, each time that many epochs are
     over. What does not train takes part as in evaluation and gets no gradient. While no block
-    trains, the features of each image are computed once and remembered.
+    trains, the features of an image that comes again, not augmented, are computed once and
+    remembered.
 
     An image is scaled to `image_size` and its grey used as red, green and blue. Where the last
-    feature map is smaller than the pooling in front of the first fully connected layer, which
-    would but repeat values, the pooling is left out and that layer made smaller to the same effect.
+    feature map is smaller than what the pooling in front of the first fully connected layer makes
+    of it, by repeating and averaging, the pooling is left out and that layer made smaller to the
+    same effect.
 
     A subclass says which network it is, where its blocks end, and how small an image may be.
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from tabulate import tabulate
 
 from mnist_vision.errors import UserError
 from mnist_vision.files import own_folder, read_json, write_atomically, write_json
-from mnist_vision.settings import typed_overrides
+from mnist_vision.settings import quoted, typed_overrides
 from mnist_vision.sweeps.job import RESUME, own_overrides
 from mnist_vision.sweeps.table import make_rows, read_records, shortened
 
@@ -124,14 +123,6 @@ class Sweep:
     def _command_line(self) -> str:
         program = ["python", "-m", f"mnist_vision.{self._command}", "--multirun"]
         return shlex.join([*program, *self._overrides])
-
-
-def quoted(path: Path) -> str:
-    """A path as a value in Hydra's grammar."""
-    text = str(path)
-    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
-        return text
-    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _check_sweep(config: DictConfig, can_resume: bool) -> None:

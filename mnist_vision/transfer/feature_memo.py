@@ -13,8 +13,9 @@ class FeatureMemo:
     """Remembers the features of images that it has seen, by what is in the images.
 
     So it needs to know nothing of where images come from: those that come again, in another order
-    or another batch, are found; augmented ones, which do not, are forgotten an epoch later. What
-    goes beyond `MAX_BYTES` is computed each time.
+    or another batch, are found; augmented ones, which do not, are forgotten an epoch later, and so
+    are those that the next epoch gives to another process. What goes beyond `MAX_BYTES` is computed
+    each time.
     """
 
     def __init__(self) -> None:
@@ -53,4 +54,4 @@ class FeatureMemo:
     def _remember(self, content: bytes, features: Tensor) -> None:
         num_bytes = features.numel() * features.element_size()
         if (len(self._recent) + len(self._earlier) + 1) * num_bytes <= MAX_BYTES:
-            self._recent[content] = features
+            self._recent[content] = features.clone()  # a view would keep its whole batch

@@ -1,6 +1,7 @@
 """Weights to start from: torchvision's by name, or a file of them; checked before they are used."""
 
 import hashlib
+import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from torchvision.models import WeightsEnum
 
 from mnist_vision.errors import UserError
 from mnist_vision.torch_files import load_tensors, reason
+
+log = logging.getLogger(__name__)
 
 # Without an answer for this long, a server counts as out of reach.
 TIMEOUT_SECONDS = 10
@@ -69,6 +72,7 @@ def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> Star
         is_whole = any(name.startswith("classifier.") for name in tensors)
         kind = "IMAGENET1K_V1" if is_whole else "IMAGENET1K_FEATURES"
         source = known[kind if kind in known.__members__ else "IMAGENET1K_V1"]
+        log.info("%s: its input is normalised as that of %s", where, source.name)
     preset = source.transforms()
     return StartingWeights(tensors, torch.tensor(preset.mean), torch.tensor(preset.std))
 
@@ -78,7 +82,7 @@ def _download(name: str, source: WeightsEnum) -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / Path(urlparse(source.url).path).name
     digest = path.stem.rpartition("-")[2]
-    if path.is_file():
+    if os.path.isfile(path):
         # It may have been put there by hand.
         with path.open("rb") as file:
             is_intact = hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)
@@ -88,10 +92,16 @@ def _download(name: str, source: WeightsEnum) -> Path:
             f"model.weights={name}: {path}: damaged, its sha256 does not begin with {digest}; "
             "delete it to have it fetched again"
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"model.weights={name}: cannot make the folder {folder} ({error.strerror}); "
+            "TORCH_HOME=DIR in front of the command chooses another"
+        ) from error
     usual_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(source.url, str(path), digest)
     except (OSError, RuntimeError, HTTPException) as error:
         raise UserError(
@@ -119,7 +129,7 @@ def _check(path: Path, shapes: Shapes, where: str) -> dict[str, Tensor]:
     names = list(shapes)[:-2]
     features = [name for name in names if name.startswith("features.")]
     # torchvision fills the classifier of IMAGENET1K_FEATURES with NaN.
-    is_known = {name: bool(tensor.isfinite().all()) for name, tensor in held.items()}
+    is_known = {name: bool(tensor.float().isfinite().all()) for name, tensor in held.items()}
     is_whole = any(is_known[name] for name in held if name.startswith("classifier."))
     wanted = names if is_whole else features
     missing = [name for name in wanted if name not in held]

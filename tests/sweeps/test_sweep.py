@@ -19,7 +19,7 @@ import torch
 from mnist_vision.errors import Stopped, UserError
 from mnist_vision.files import own_folder
 from mnist_vision.models.cnn import CNN
-from mnist_vision.sweeps.sweep import quoted
+from mnist_vision.settings import quoted
 
 SHORT = (
     "trainer=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",

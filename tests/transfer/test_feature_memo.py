@@ -51,6 +51,13 @@ def test_memory_has_a_limit_beyond_which_features_are_computed_again(monkeypatch
     assert compute.num_images == 5 + 2 * 2
 
 
+def test_an_image_that_outlives_its_batch_takes_no_more_than_its_own_memory():
+    memo = FeatureMemo()
+    memo.features(torch.rand(32, 1, 4, 4), Counter())
+    sizes = {features.untyped_storage().nbytes() for features in memo._recent.values()}
+    assert sizes == {16 * 4}
+
+
 def test_what_inference_mode_remembered_can_be_learned_from():
     memo, images = FeatureMemo(), torch.rand(2, 1, 4, 4)
     with torch.inference_mode():

@@ -68,6 +68,14 @@ def test_a_whole_network_is_taken_but_for_its_last_layer(save, is_zip):
     torch.testing.assert_close(found.std, torch.tensor([0.229, 0.224, 0.225]))
 
 
+def test_a_file_may_hold_other_formats_of_numbers(save):
+    held = {name: tensor.half() for name, tensor in state_dict().items()}
+    held["features.0.bias"] = torch.ones(2).to(torch.float8_e4m3fn)
+    found = find_weights(str(save(held)), Known, SHAPES)
+    assert {tensor.dtype for tensor in found.tensors.values()} == {torch.float32}
+    assert torch.equal(found.tensors["features.0.bias"], torch.ones(2))
+
+
 def test_the_last_layer_may_have_any_number_of_classes(save):
     held = state_dict() | {
         "classifier.2.weight": torch.rand(7, 4),
@@ -76,11 +84,13 @@ def test_the_last_layer_may_have_any_number_of_classes(save):
     assert "classifier.2.weight" not in find_weights(str(save(held)), Known, SHAPES).tensors
 
 
-def test_convolutions_alone_come_with_their_own_normalisation(save):
+def test_convolutions_alone_come_with_their_own_normalisation(save, caplog):
+    caplog.set_level("INFO")
     found = find_weights(str(save(state_dict(FEATURES))), Known, SHAPES)
     assert list(found.tensors) == FEATURES
     torch.testing.assert_close(found.mean, torch.tensor([0.1, 0.2, 0.3]))
     torch.testing.assert_close(found.std, torch.tensor([0.4, 0.5, 0.6]))
+    assert "weights.pth: its input is normalised as that of IMAGENET1K_FEATURES" in caplog.text
 
 
 def test_a_classifier_of_nan_is_no_classifier(save):
@@ -186,6 +196,13 @@ def test_weights_out_of_reach_are_told_with_the_ways_on(cache):
     assert str(cache) in message
     assert "model.weights=PATH" in message
     assert "model.weights=null" in message
+
+
+def test_a_cache_that_cannot_be_made_is_not_blamed_on_the_server(monkeypatch):
+    monkeypatch.setattr(torch.hub, "_hub_dir", "/dev/null/hub")
+    message = refusal("IMAGENET1K_V1")
+    assert "cannot make the folder /dev/null/hub/checkpoints (Not a directory)" in message
+    assert "TORCH_HOME=DIR" in message
 
 
 def test_a_server_that_does_not_answer_is_given_up_on(monkeypatch, serve):
