@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import logging
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from mnist_vision import training
 from mnist_vision.command import CONF_DIR
 from mnist_vision.data.download import ensure_mnist
 
@@ -79,6 +81,23 @@ def run_config(tmp_path: Path) -> Callable[..., DictConfig]:
         return config
 
     return make
+
+
+@pytest.fixture
+def run(digits: None, run_config: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Trains on synthetic digits, in this process; gives the run directory."""
+
+    def go(*overrides: str) -> Path:
+        training.run(run_config(*overrides))
+        return tmp_path / "run"
+
+    return go
+
+
+def results_of(run_dir: Path) -> dict[str, Any]:
+    """What a complete run left in its `results.json`."""
+    results: dict[str, Any] = json.loads((run_dir / "results.json").read_text())
+    return results
 
 
 @pytest.fixture

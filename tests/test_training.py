@@ -1,7 +1,6 @@
 """Whole runs: on synthetic digits in this process, on the real ones as a user starts them."""
 
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -16,25 +15,11 @@ from mnist_vision import training
 from mnist_vision.checkpoints import load_classifier, read_checkpoint
 from mnist_vision.errors import FieldError, Stopped, UserError
 from mnist_vision.models.cnn import CNN
-
-
-def results_of(run_dir):
-    return json.loads((run_dir / "results.json").read_text())
+from tests.conftest import results_of
 
 
 def without_times(history):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
-
-
-@pytest.fixture
-def run(digits, run_config, tmp_path):
-    """Trains on synthetic digits; gives the run directory."""
-
-    def go(*overrides):
-        training.run(run_config(*overrides))
-        return tmp_path / "run"
-
-    return go
 
 
 def test_results_hold_what_was_promised(run):
@@ -237,71 +222,6 @@ def test_a_finished_run_can_be_trained_on_and_its_results_are_kept(run):
     assert results_of(run_dir)["history"][:2] == first["history"]
     assert results_of(run_dir)["epochs"] == 3
     assert json.loads((run_dir / "results_epoch_2.json").read_text()) == first
-
-
-@pytest.mark.parametrize("missing", [False, True])
-def test_the_best_checkpoint_comes_along_into_another_directory(run, run_config, tmp_path, missing):
-    """The first epoch, made the best for good, must stay it."""
-    run_dir = run("optimizer.lr=1e-9")
-    history = results_of(run_dir)["history"]
-    best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")["epoch"]
-    config = run_config("optimizer.lr=1e-9", "trainer.max_epochs=3")
-    config.ckpt_path = str(run_dir / "checkpoints" / "last.ckpt")
-    config.output_dir = str(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere").mkdir()
-    if missing:
-        (run_dir / "checkpoints" / "best.ckpt").unlink()
-        with pytest.raises(UserError, match="the run's best checkpoint is gone"):
-            training.run(config)
-        return
-    training.run(config)
-    accuracies = [row["val/accuracy"] for row in results_of(tmp_path / "elsewhere")["history"]]
-    assert accuracies[:2] == [row["val/accuracy"] for row in history]
-    kept = read_checkpoint(tmp_path / "elsewhere" / "checkpoints" / "best.ckpt")["epoch"]
-    assert kept == accuracies.index(max(accuracies))
-    if kept == best:
-        assert accuracies[2] <= accuracies[best]
-
-
-def test_weights_that_are_no_numbers_fail_the_run_before_they_are_kept(run, monkeypatch, tmp_path):
-    """The last step of the last epoch spoils the weights: no loss has shown it."""
-    on_train_batch_end = CNN.on_train_batch_end
-
-    def spoil(self, outputs, batch, batch_idx):
-        on_train_batch_end(self, outputs, batch, batch_idx)
-        if self.trainer.is_last_batch and self.trainer.current_epoch == 1:
-            with torch.no_grad():
-                next(self.parameters()).fill_(math.nan)
-
-    monkeypatch.setattr(CNN, "on_train_batch_end", spoil)
-    with pytest.raises(UserError, match=r"is not finite in epoch 2: training has diverged"):
-        run()
-    last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert last["epoch"] == 0
-
-
-def test_without_its_best_checkpoint_a_run_is_refused(run):
-    with pytest.raises(UserError, match=r"callbacks\.best_checkpoint is missing"):
-        run("~callbacks.best_checkpoint")
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_fails_the_run(run, monkeypatch, tmp_path, bad):
-    losses = CNN.losses
-    calls = []
-
-    def spoil(self, images, targets):
-        calls.append(None)
-        terms = losses(self, images, targets)
-        return {k: v * bad if len(calls) == 6 else v for k, v in terms.items()}
-
-    monkeypatch.setattr(CNN, "losses", spoil)
-    with pytest.raises(UserError, match=r"train/loss is (nan|inf) in epoch 2"):
-        run()
-    assert not (tmp_path / "run" / "results.json").exists()
-    for name in ("best", "last"):
-        weights = read_checkpoint(tmp_path / "run" / "checkpoints" / f"{name}.ckpt")["state_dict"]
-        assert all(torch.isfinite(values).all() for values in weights.values())
 
 
 def test_a_run_directory_that_is_in_use_is_refused(run, run_config, tmp_path):
