@@ -118,6 +118,38 @@ def test_a_pretrained_network_is_fine_tuned_and_tested(run, tmp_path):
         assert torch.equal(values, original[name]), name  # averaging leaves them alone too
 
 
+@pytest.fixture(scope="module")
+def bad_weights(tmp_path_factory):
+    """Files that AlexNet cannot start from, by what is wrong with them."""
+    folder = tmp_path_factory.mktemp("weights")
+    vgg16 = torchvision.models.vgg16(init_weights=False).features.state_dict(prefix="features.")
+    torch.save(vgg16, folder / "vgg16.pth")
+    (folder / "truncated.pth").write_bytes((folder / "vgg16.pth").read_bytes()[:100_000])
+    torch.save({"features.0.weight": print}, folder / "code.pth")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("vgg16.pth", "not weights of this architecture: lacks features.3.weight"),
+        ("truncated.pth", "damaged"),
+        ("code.pth", "holds more than tensors, which is never loaded"),
+        ("absent.pth", "neither a file nor one of IMAGENET1K_V1"),
+    ],
+)
+def test_weights_that_cannot_be_used_end_a_run_in_one_line_before_it_asks_for_data(
+    run_task, monkeypatch, bad_weights, tmp_path, file, expected
+):
+    monkeypatch.setattr("mnist_vision.data.datamodule.ensure_mnist", None)
+    code, output = run_task("model=alexnet", f"model.weights={bad_weights}/{file}", "trainer=cpu")
+    assert code == 1
+    (line,) = output.err.splitlines()
+    assert line.startswith(f"error: model.weights={bad_weights}/{file}: ")
+    assert expected in line
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 @pytest.mark.parametrize("has_bf16", [True, False])
 def test_bf16_on_a_processor_without_it_is_warned_of(run, monkeypatch, caplog, has_bf16):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16})

@@ -1,10 +1,12 @@
 """What VGG16 and AlexNet share, on a small network in their place, and on themselves."""
 
+import re
 from typing import ClassVar
 
 import pytest
 import torch
 import torchvision
+from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from torch import nn
 
@@ -16,7 +18,7 @@ from mnist_vision.models.pretrained import PretrainedClassifier, collapse
 from mnist_vision.models.vgg16 import VGG16
 from mnist_vision.schedules import constant
 from mnist_vision.transfer.feature_memo import FeatureMemo
-from tests.conftest import synthetic_digits
+from tests.conftest import composed, synthetic_digits
 
 
 class SmallNetwork(nn.Module):
@@ -347,24 +349,39 @@ def test_reusing_features_changes_nothing(fit, monkeypatch):
         torch.testing.assert_close(remembering.state_dict()[name], tensor, msg=name)
 
 
+@pytest.mark.parametrize("callbacks", ["default", "ema"])
 @pytest.mark.parametrize(
     ("num_blocks", "epochs_per_block", "num_epochs_before"), [(0, 0, 1), (2, 1, 1), (2, 1, 2)]
 )
 def test_an_interrupted_training_ends_with_the_same_weights(
-    fit, tmp_path, num_blocks, epochs_per_block, num_epochs_before
+    fit, tmp_path, num_blocks, epochs_per_block, num_epochs_before, callbacks
 ):
-    def fresh():
-        return small(
+    averaging = composed(f"callbacks={callbacks}").callbacks.get("averaging")
+
+    def train(name, max_epochs, ckpt_path=None):
+        model = small(
             num_trainable_blocks=num_blocks, epochs_per_block=epochs_per_block, dropout=0.3
         )
+        added = [instantiate(averaging)] if averaging else []
+        fit(model, max_epochs, added, str(tmp_path / name), ckpt_path)
+        return model
 
-    whole, begun, resumed = fresh(), fresh(), fresh()
-    fit(whole, max_epochs=4, folder=str(tmp_path / "whole"))
-    fit(begun, max_epochs=num_epochs_before, folder=str(tmp_path / "begun"))
-    last = str(tmp_path / "begun" / "last.ckpt")
-    fit(resumed, max_epochs=4, folder=str(tmp_path / "resumed"), ckpt_path=last)
+    whole = train("whole", 4)
+    train("begun", num_epochs_before)
+    resumed = train("resumed", 4, str(tmp_path / "begun" / "last.ckpt"))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
+
+
+def test_averaging_leaves_frozen_weights_as_they_were(fit):
+    model = small(num_trainable_blocks=1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fit(model, max_epochs=4, callbacks=[instantiate(composed("callbacks=ema").callbacks.averaging)])
+    kept = {
+        name for name, tensor in model.state_dict().items() if torch.equal(tensor, before[name])
+    }
+    # The first block, its batch norm, and what the input is normalised with.
+    assert kept == {name for name in before if re.match(r"mean|std|features\.[01]\.", name)}
 
 
 def test_an_aborted_training_leaves_no_features_for_other_weights(fit):
