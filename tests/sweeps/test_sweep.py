@@ -180,6 +180,16 @@ def test_a_search_all_of_whose_trials_fail_says_why(sweep, tmp_path):
     assert [row["status"] for row in table_of(only_sweep(tmp_path))] == ["failed", "failed"]
 
 
+def test_the_search_over_rates_of_vgg16_runs(digits, run_task, tmp_path):
+    pytest.importorskip("optuna")
+    short = [setting for setting in SHORT if not setting.startswith("model.")]
+    search = ("sweep=optuna_vgg16", "hydra.sweeper.n_trials=1", "model.weights=null")
+    code, output = run_task(*short, *search)
+    assert code == 0, output.err
+    (row,) = table_of(only_sweep(tmp_path))
+    assert row["status"] == "completed"
+
+
 def test_values_may_be_found_by_a_pattern(sweep, tmp_path):
     code, output = sweep("optimizer=glob(adam*)")
     assert code == 0, output.err
