@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
@@ -72,7 +73,8 @@ def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> Star
         is_whole = any(name.startswith("classifier.") for name in tensors)
         kind = "IMAGENET1K_V1" if is_whole else "IMAGENET1K_FEATURES"
         source = known[kind if kind in known.__members__ else "IMAGENET1K_V1"]
-        log.info("%s: its input is normalised as that of %s", where, source.name)
+        # Said once, however many processes train.
+        rank_zero_only(log.info)("%s: its input is normalised as that of %s", where, source.name)
     preset = source.transforms()
     return StartingWeights(tensors, torch.tensor(preset.mean), torch.tensor(preset.std))
 
