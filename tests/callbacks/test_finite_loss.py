@@ -25,17 +25,23 @@ def test_weights_that_are_no_numbers_fail_the_run_before_they_are_kept(run, monk
     assert last["epoch"] == 0
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_fails_the_run(run, monkeypatch, tmp_path, bad):
+def spoil_loss(monkeypatch, step, factor):
+    """Has the loss of one step, counted from 1, multiplied; gives the steps as they are made."""
     losses = CNN.losses
-    calls = []
+    steps = []
 
     def spoil(self, images, targets):
-        calls.append(None)
+        steps.append(len(steps) + 1)
         terms = losses(self, images, targets)
-        return {k: v * bad if len(calls) == 6 else v for k, v in terms.items()}
+        return {k: v * factor if steps[-1] == step else v for k, v in terms.items()}
 
     monkeypatch.setattr(CNN, "losses", spoil)
+    return steps
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_fails_the_run(run, monkeypatch, tmp_path, bad):
+    spoil_loss(monkeypatch, 6, bad)
     with pytest.raises(UserError, match=r"train/loss is (nan|inf) in epoch 2"):
         run()
     assert not (tmp_path / "run" / "results.json").exists()
@@ -47,16 +53,8 @@ def test_a_loss_that_is_no_number_fails_the_run(run, monkeypatch, tmp_path, bad)
 @pytest.mark.parametrize(("every_n_steps", "expected"), [(1, 3), (1000, 6)])
 def test_how_often_a_single_step_is_looked_at(run, monkeypatch, every_n_steps, expected):
     """The third of the epoch's six steps is spoilt; its mean loss tells at the latest."""
-    losses = CNN.losses
-    calls = []
-
-    def spoil(self, images, targets):
-        calls.append(None)
-        terms = losses(self, images, targets)
-        return {k: v * math.nan if len(calls) == 3 else v for k, v in terms.items()}
-
-    monkeypatch.setattr(CNN, "losses", spoil)
+    steps = spoil_loss(monkeypatch, 3, math.nan)
     settings = ("trainer.limit_train_batches=6", "data.batch_size=50")
     with pytest.raises(UserError, match="in epoch 1"):
         run(*settings, f"callbacks.finite_loss.every_n_steps={every_n_steps}")
-    assert len(calls) == expected
+    assert len(steps) == expected
