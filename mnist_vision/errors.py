@@ -70,6 +70,16 @@ def check_whole(field: str, value: object, low: int, high: int | None = None) ->
         raise FieldError(field, value, allowed)
 
 
+def check_choice(field: str, value: object, choices: Sequence[str]) -> None:
+    """Raises unless `value` is one of `choices`.
+
+    Raises:
+        FieldError: Naming the field, the value and the choices.
+    """
+    if value not in choices:
+        raise FieldError(field, value, f"one of {', '.join(choices)}")
+
+
 def check_list(field: str, value: object, low: int, high: int, of: str) -> None:
     """Raises unless `value` is a list of `low` to `high` elements.
 

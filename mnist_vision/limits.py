@@ -7,7 +7,7 @@ from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.errors import check_real, check_whole
+from mnist_vision.errors import check_choice, check_real, check_whole
 
 LIMITS = {
     "seed": partial(check_whole, low=0, high=2**32 - 1),
@@ -16,6 +16,10 @@ LIMITS = {
     "optimizer.momentum": partial(check_real, low=0, high=1),
     "trainer.max_epochs": partial(check_whole, low=1),
     "trainer.log_every_n_steps": partial(check_whole, low=1),
+    # Images come in float32, and weights and their averages stay in it.
+    "trainer.precision": partial(check_choice, choices=("32-true", "bf16-mixed", "16-mixed")),
+    # The benchmark's.
+    "precision": partial(check_choice, choices=("32-true", "bf16-mixed")),
     # A share of the batches, or their number.
     "trainer.limit_train_batches": partial(check_real, low=0, open_low=True),
     "trainer.limit_val_batches": partial(check_real, low=0, open_low=True),

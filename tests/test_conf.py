@@ -80,6 +80,6 @@ def test_a_model_brings_its_recipe_and_gives_way_to_overrides():
 
 
 def test_every_limit_is_on_a_setting_that_exists():
-    everything = [composed(choice) for choice in CHOICES]
+    everything = [*map(composed, CHOICES), composed(config_name="benchmark")]
     for key in LIMITS:
         assert any(OmegaConf.select(config, key) is not None for config in everything), key

@@ -13,7 +13,7 @@ import torchvision
 
 from mnist_vision import training
 from mnist_vision.checkpoints import load_classifier, read_checkpoint
-from mnist_vision.errors import FieldError, Stopped, UserError
+from mnist_vision.errors import Stopped, UserError
 from mnist_vision.models.cnn import CNN
 from tests.conftest import results_of
 
@@ -156,12 +156,6 @@ def test_bf16_on_a_processor_without_it_is_warned_of(run, monkeypatch, caplog, h
     run("trainer.precision=bf16-mixed", "trainer.limit_train_batches=1", "trainer.max_epochs=1")
     warned = "trainer.precision=bf16-mixed: very slow on this processor" in caplog.text
     assert warned is not has_bf16
-
-
-@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "64"])
-def test_a_precision_that_pixels_and_metrics_do_not_have_is_refused(run, precision):
-    with pytest.raises(FieldError, match=r"trainer\.precision=.*: must be one of 32-true, bf16"):
-        run(f"trainer.precision={precision}")
 
 
 def test_seeds(run, tmp_path):
