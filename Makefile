@@ -4,7 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BASE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -13,43 +15,47 @@ ARGS ?=
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-install: $(INSTALLED) ## Make the virtual environment and install the tested versions
+install: $(BASE) ## Make the virtual environment and install the tested versions
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(BASE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable .
 	@touch $@
 
-train: $(INSTALLED) ## Train a CNN on MNIST and test it (about 3 minutes)
+# Tests, style and types need all extras too.
+$(DEV): $(BASE)
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+train: $(BASE) ## Train a CNN on MNIST and test it (about 3 minutes)
 	$(BIN)/python -m mnist_vision.train $(ARGS)
 
-lab: $(INSTALLED) ## Train the lab's four networks, compare them in one report (about 20 minutes)
+lab: $(BASE) ## Train the lab's four networks, compare them in one report (about 20 minutes)
 	@$(BIN)/python -m mnist_vision.train sweep=lab hydra.sweep.dir=outputs/lab sweep.resume=true $(ARGS); \
 	status=$$?; test $$status -lt 128 || exit $$status; \
 	$(BIN)/python -m mnist_vision.compare outputs/lab --output outputs/lab && exit $$status
 
-compare: $(INSTALLED) ## Compare all runs in one report
+compare: $(BASE) ## Compare all runs in one report
 	$(BIN)/python -m mnist_vision.compare $(ARGS)
 
-test: $(INSTALLED) ## Run the tests, with the real data (about 7 minutes)
+test: $(DEV) ## Run the tests, with the real data (about 7 minutes)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
-check: $(INSTALLED) ## Check style and types
+check: $(DEV) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## Put style right
+format: $(DEV) ## Put style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(INSTALLED) ## Measure speed against the usual ways (about 15 minutes)
+benchmark: $(BASE) ## Measure speed against the usual ways (about 15 minutes)
 	$(BIN)/python -m mnist_vision.benchmark $(ARGS)
 
-tensorboard: $(INSTALLED) ## Look at all runs in TensorBoard
+tensorboard: $(BASE) ## Look at all runs in TensorBoard
 	$(BIN)/tensorboard --logdir outputs
 
 clean: ## Remove the virtual environment and caches, not outputs
