@@ -36,7 +36,8 @@ from mnist_vision.memory import keep_freed_memory
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.models.faster_rcnn import FasterRCNN
 from mnist_vision.quiet import quiet_libraries
-from mnist_vision.results import read_results
+from mnist_vision.runs.directory import BENCHMARK_FILE, RunDirectory
+from mnist_vision.runs.record import Results
 from mnist_vision.training import run as run_training
 from mnist_vision.transfer.small_map_conv import SmallMapConv2d
 
@@ -99,7 +100,7 @@ def run(config: DictConfig) -> None:
     for line in _table(rows):
         log.info(line)
     write_json(
-        Path(config.output_dir) / "benchmark.json",
+        Path(config.output_dir) / BENCHMARK_FILE,
         {"version": 1, "threads": torch.get_num_threads(), "rows": [asdict(row) for row in rows]},
     )
 
@@ -156,7 +157,7 @@ def measure_lightning(config: DictConfig) -> list[Row]:
             accelerator="cpu",
             enable_checkpointing=False,
             callbacks=[*callbacks, clock],
-            logger=instantiate(settings.logger),
+            logger=list(instantiate(settings.logger).values()),
         )
         augmented = instantiate(config.data, _convert_="all")
         trainer.fit(prepare(), datamodule=augmented)
@@ -193,8 +194,8 @@ def measure_target(config: DictConfig) -> list[Row]:
     """
     ensure_mnist(config.data.root, download=config.data.download)
     runs = [_speedrun(config, seed) for seed in range(config.repeats)]
-    ours = statistics.median(results["seconds"]["fit"] for results in runs)
-    reached = statistics.mean(results["test"]["accuracy"] for results in runs)
+    ours = statistics.median(results.seconds.fit for results in runs)
+    reached = statistics.mean(results.test.accuracy for results in runs)
 
     log.info("the beginner's loop, epoch by epoch, until %.4f", config.target_accuracy)
     seed_everything(0, verbose=False)
@@ -214,7 +215,7 @@ def measure_target(config: DictConfig) -> list[Row]:
     return [Row(f"training to {config.target_accuracy}", ours, theirs, "s", ratio, verdict)]
 
 
-def _speedrun(config: DictConfig, seed: int) -> dict[str, Any]:
+def _speedrun(config: DictConfig, seed: int) -> Results:
     """The results of one run of the experiment."""
     run_dir = Path(config.output_dir) / f"speedrun_{seed}"
     run_dir.mkdir()
@@ -222,7 +223,7 @@ def _speedrun(config: DictConfig, seed: int) -> dict[str, Any]:
     settings.output_dir = str(run_dir)
     settings.data.root, settings.data.download = config.data.root, config.data.download
     run_training(settings)
-    return read_results(run_dir)
+    return RunDirectory(run_dir).read_results()
 
 
 def measure_detector(config: DictConfig) -> list[Row]:

@@ -1,6 +1,7 @@
 """Checkpoints that are whole, and that can do nothing but hold numbers."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,15 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from mnist_vision.errors import UserError
-from mnist_vision.files import write_atomically
+from mnist_vision.files import shown, write_atomically
 from mnist_vision.models import find_architecture
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.runs.record import RunSettings
+from mnist_vision.runs.settings import quoted
 from mnist_vision.torch_files import load_tensors, reason
+
+# Where a checkpoint holds the settings of its run.
+SETTINGS_KEY = "run"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -64,14 +70,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: If the file is missing, corrupt, or not a checkpoint of this program.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"ckpt_path={path}: no such file; give a .ckpt file of a run")
-    not_ours = f"ckpt_path={path}: corrupt, or not a checkpoint of this program"
+    path = Path(path).expanduser()
+    if not os.path.isfile(path):
+        raise UserError(f"ckpt_path={shown(path)}: no such file; give a .ckpt file of a run")
+    not_ours = f"ckpt_path={shown(path)}: corrupt, or not a checkpoint of this program"
     try:
         checkpoint = load_tensors(path)
     except PermissionError as error:
-        raise UserError(f"ckpt_path={path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"ckpt_path={shown(path)}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise UserError(f"{not_ours} ({error})") from error
     required = {"architecture", "hyper_parameters", "state_dict"}
@@ -81,50 +87,76 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_classifier(path: str | os.PathLike[str]) -> DigitClassifier:
-    """Rebuilds the network that a checkpoint holds, on the CPU, in evaluation mode.
+    """Rebuild the network that a checkpoint holds, on the CPU, in evaluation mode.
 
     Raises:
         UserError: If the file is missing, corrupt, or not a checkpoint of this program.
     """
-    checkpoint = read_checkpoint(path)
+    return rebuild_classifier(read_checkpoint(path), path)
+
+
+def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> DigitClassifier:
+    """Rebuild the network of a checkpoint that was read, on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: Its contents.
+        path: Its file, for the error.
+
+    Raises:
+        UserError: If it holds another network than it says.
+    """
     model_class = find_architecture(checkpoint["architecture"])
     try:
         model = model_class(**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"ckpt_path={path}: does not fit {checkpoint['architecture']} ({reason(error)})"
+            f"ckpt_path={shown(path)}: does not fit {checkpoint['architecture']} ({reason(error)})"
         ) from error
     return model.eval()
 
 
-def check_resumable(path: str | os.PathLike[str], model: DigitClassifier) -> int:
-    """Checks that the training of `model` can continue from the checkpoint.
+def add_settings(checkpoint: dict[str, Any], settings: RunSettings) -> None:
+    """Put the settings of its run into a checkpoint."""
+    checkpoint[SETTINGS_KEY] = settings.model_dump()
 
-    Returns:
-        The number of epochs that it has been trained for.
+
+def stored_settings(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> RunSettings:
+    """Read the settings of its run from a checkpoint.
+
+    Args:
+        checkpoint: Its contents.
+        path: Its file, for the error.
 
     Raises:
-        UserError: If the file is not usable, or holds another architecture or other
-            hyperparameters.
+        UserError: If it holds none, as those of earlier versions of this program, or damaged ones.
+    """
+    if SETTINGS_KEY not in checkpoint:
+        raise UserError(
+            f"ckpt_path={shown(path)}: does not hold the settings of its run, being of an earlier "
+            "version: data, optimizer, scheduler, trainer and callbacks cannot be restored, and "
+            "training cannot go on; test it with python -m mnist_vision.evaluate "
+            f"{shlex.quote(f'ckpt_path={quoted(shown(path))}')} data=NAME"
+        )
+    return RunSettings.parse(checkpoint[SETTINGS_KEY], f"ckpt_path={shown(path)}")
+
+
+def read_resumable(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint that training can go on from.
+
+    Raises:
+        UserError: If the file is missing, corrupt, or holds no state of training.
     """
     checkpoint = read_checkpoint(path)
-    held = checkpoint["architecture"]
-    if held != model.architecture:
+    if not checkpoint.get("loops") or not checkpoint.get("optimizer_states"):
         raise UserError(
-            f"ckpt_path={path}: holds {held}, not {model.architecture}; resume with model={held}"
+            f"ckpt_path={shown(path)}: holds weights without the state of training; "
+            "go on from the last.ckpt of a run"
         )
-    differences = [
-        f"{name}={value!r} instead of {model.hparams.get(name)!r}"
-        for name, value in checkpoint["hyper_parameters"].items()
-        if model.hparams.get(name) != value
-    ]
-    if differences:
-        raise UserError(
-            f"ckpt_path={path}: was trained with {', '.join(differences)}; "
-            "give the same model.* settings to resume"
-        )
-    if "loops" not in checkpoint:
-        raise UserError(f"ckpt_path={path}: holds weights only; resume from a last.ckpt")
-    epochs_done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    return epochs_done
+    return checkpoint
+
+
+def epochs_done(checkpoint: dict[str, Any]) -> int:
+    """Number of epochs that the network of a checkpoint has been trained for."""
+    epochs: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return epochs

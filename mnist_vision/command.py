@@ -9,14 +9,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -25,10 +28,12 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_vision.errors import Stopped, UserError, stop_behind
 from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
-from mnist_vision.resume import register_resolvers
-from mnist_vision.settings import fingerprint, quoted
-from mnist_vision.sweeps.job import run_job
-from mnist_vision.sweeps.sweep import Sweep
+from mnist_vision.resume import ResumedRun, find_resumed
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.settings import fingerprint, make_paths_absolute, quoted
+
+if TYPE_CHECKING:  # a single run needs none of it
+    from mnist_vision.sweeps.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +50,6 @@ def _conf_dir() -> str:
 CONF_DIR = _conf_dir()
 
 # On import: a job of a sweep may run in a process that never sees `run_command`.
-register_resolvers()
 OmegaConf.register_new_resolver("fingerprint", lambda *, _root_: fingerprint(_root_), replace=True)
 
 
@@ -63,7 +67,7 @@ class _Failed(BaseException):
         self.log_file = log_file
 
 
-def run_command(task: Task, config_name: str) -> None:
+def run_command(task: Task, config_name: str, *, can_resume: bool = False) -> None:
     """Composes the configuration and runs a task on it; ends the process on an error.
 
     An error is one line on standard error and a non-zero exit code; its traceback goes to the
@@ -72,6 +76,7 @@ def run_command(task: Task, config_name: str) -> None:
     Args:
         task: What the command does with its configuration.
         config_name: The primary configuration file in `conf/`, without its ending.
+        can_resume: Whether `ckpt_path` names a run to go on with.
     """
     # Hydra then hands exceptions on, and this function, not Hydra, tells the user.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -83,21 +88,22 @@ def run_command(task: Task, config_name: str) -> None:
         signal.signal(signum, stop_once)
     known_keys = functools.partial(_config_keys, config_name)
     sweep, message, exit_code = None, "", 0
-    try:
-        sweep = _check_command_line(config_name)
-        hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(_Job(task))()
-    except Stopped as stopped:
-        message, exit_code = str(stopped), stopped.exit_code
-    except _Failed as failed:
-        message, exit_code = explain(failed.error, known_keys, failed.log_file), 1
-    except Exception as error:
-        message, exit_code = explain(error, known_keys), 1
-    if sweep is not None:
-        stop_once.ignore()  # nothing is left to stop
+    with ExitStack() as held:
         try:
-            message = sweep.close(message)
+            name, sweep = _check_command_line(config_name, can_resume, held)
+            hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=name)(_Job(task))()
+        except Stopped as stopped:
+            message, exit_code = str(stopped), stopped.exit_code
+        except _Failed as failed:
+            message, exit_code = explain(failed.error, known_keys, failed.log_file), 1
         except Exception as error:
-            message = explain(error, known_keys)
+            message, exit_code = explain(error, known_keys), 1
+        if sweep is not None:
+            stop_once.ignore()  # nothing is left to stop
+            try:
+                message = sweep.close(message)
+            except Exception as error:
+                message = explain(error, known_keys)
     if message:
         _fail(message, exit_code or 1)
 
@@ -127,12 +133,61 @@ def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:
     log.debug("A thread ended with an error", exc_info=arguments.exc_value)
 
 
-def _check_command_line(config_name: str) -> Sweep | None:
-    """Finds mistakes before Hydra makes a directory.
+def _check_command_line(
+    config_name: str, can_resume: bool, held: ExitStack
+) -> tuple[str, "Sweep | None"]:
+    """Finds mistakes before anything is written, and takes the directory that is written to.
+
+    Args:
+        config_name: The primary configuration of the command.
+        can_resume: Whether `ckpt_path` names a run to go on with.
+        held: Holds the directory from here on.
 
     Returns:
-        The sweep, if it is one that is asked for.
+        The name of the configuration to compose, and the sweep, if it is one that is asked for.
     """
+    args = _parse_arguments()
+    runs_task = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+    if args.config_dir is not None and args.multirun:
+        raise UserError(
+            "--multirun: not with --config-dir; add a folder of configuration with "
+            "hydra.searchpath=[file://DIR]"
+        )
+    options = [argument for argument in sys.argv[1:] if argument not in args.overrides]
+    overrides = [_choose_nothing(override) for override in args.overrides]
+    name, resumed = args.config_name or config_name, None
+    if can_resume and not args.multirun:
+        resumed = find_resumed(overrides, Path(CONF_DIR))
+    if resumed is not None:
+        if args.config_name is not None:
+            raise UserError("--config-name: not with ckpt_path, which brings the configuration")
+        name, overrides = resumed.CONFIG_NAME, resumed.overrides
+    sys.argv[1:] = [*options, *overrides]
+    if not runs_task:
+        return name, None
+    with _composer(args) as app:
+        is_sweep = args.multirun or app.get_mode(name, overrides) == RunMode.MULTIRUN
+        mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
+        config = app.compose_config(name, overrides, run_mode=mode)
+        for key in map(str, config):
+            # What is swept over is missing here.
+            if OmegaConf.is_missing(config, key) and not is_sweep:
+                raise UserError(f"{key} is required; give it as {key}=VALUE")
+        # Of a sweep, what all jobs share; its jobs are checked one by one.
+        check_limits(config)
+        if is_sweep:
+            from mnist_vision.sweeps.sweep import Sweep
+
+            sweep = Sweep(config_name, config, overrides)
+            sys.argv.append(f"hydra.sweep.dir={quoted(sweep.folder)}")
+            return name, sweep
+        if "LOCAL_RANK" not in os.environ:  # else the process that started this one holds it
+            held.enter_context(_take_directory(config, resumed))
+    return name, None
+
+
+def _parse_arguments() -> Any:
+    """Parses the command line; ends the process where an option is unknown."""
     parser = get_args_parser()
     args, unknown = parser.parse_known_args()
     if unknown:
@@ -140,36 +195,43 @@ def _check_command_line(config_name: str) -> Sweep | None:
         if "=" in unknown[0]:
             _fail(f"{unknown[0]}: settings stand together, before or after options", 2)
         _fail(f"unknown option {unknown[0]}{similar(unknown[0], options)}; see --help", 2)
-    runs_task = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-    is_elsewhere = args.config_dir is not None or args.config_path is not None
-    if is_elsewhere and args.multirun:
-        raise UserError(
-            "--multirun: not with --config-dir or --config-path; add a folder of configuration "
-            "with hydra.searchpath=[file://DIR]"
-        )
-    if is_elsewhere or not runs_task:
-        return None
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        app, name = GlobalHydra.instance().hydra, args.config_name or config_name
-        assert app is not None
-        is_sweep = args.multirun or app.get_mode(name, args.overrides) == RunMode.MULTIRUN
-        mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
-        config = app.compose_config(name, args.overrides, run_mode=mode)
-        for key in map(str, config):
-            # What is swept over is missing here.
-            if OmegaConf.is_missing(config, key) and not is_sweep:
-                raise UserError(f"{key} is required; give it as {key}=VALUE")
-        # Of a sweep, what all jobs share; its jobs are checked one by one.
-        check_limits(config)
-        return _start_sweep(config_name, config, args.overrides) if is_sweep else None
+    return args
 
 
-def _start_sweep(command: str, config: DictConfig, overrides: list[str]) -> Sweep:
-    """Opens the sweep, and tells Hydra its directory."""
-    sweep = Sweep(command, config, overrides)
-    others = [argument for argument in sys.argv[1:] if argument not in overrides]
-    sys.argv[1:] = [*others, *overrides, f"hydra.sweep.dir={quoted(sweep.folder)}"]
-    return sweep
+def _choose_nothing(override: str) -> str:
+    """Writes `GROUP=null` as Hydra takes it: `GROUP=[]`."""
+    group, _, value = override.partition("=")
+    is_group = group.isidentifier() and (Path(CONF_DIR) / group).is_dir()
+    return f"{group}=[]" if is_group and value == "null" else override
+
+
+@contextmanager
+def _composer(args: Any) -> Iterator[Hydra]:
+    """Hydra, with the configuration folders that the command line names."""
+    search_path = create_config_search_path(
+        str(Path(__file__).parent / args.config_path) if args.config_path else CONF_DIR
+    )
+    if args.config_dir is not None:
+        folder = f"file://{os.path.abspath(args.config_dir)}"
+        search_path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("mnist_vision", search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _take_directory(config: DictConfig, resumed: ResumedRun | None) -> AbstractContextManager[None]:
+    """Checks a resumed run's settings, and takes the directory; tells Hydra which it is."""
+    directory = RunDirectory(Path(config.hydra.run.dir).expanduser().absolute())
+    is_own = False
+    if resumed is not None:
+        resumed.check(config)
+        is_own = resumed.directory is not None and directory.is_same(resumed.directory)
+        if is_own and config.overwrite:
+            raise UserError("overwrite=true: would delete the run that ckpt_path goes on with")
+    sys.argv.append(f"hydra.run.dir={quoted(directory.path)}")
+    return directory.take(resumes=is_own, overwrite=config.overwrite)
 
 
 class _Job:
@@ -187,8 +249,11 @@ class _Job:
 
     def __call__(self, config: DictConfig) -> Any:
         hydra_config = HydraConfig.get()
+        make_paths_absolute(config, hydra_config.runtime.cwd)
         log_file = Path(hydra_config.runtime.output_dir) / f"{hydra_config.job.name}.log"
         if hydra_config.mode == RunMode.MULTIRUN:
+            from mnist_vision.sweeps.job import run_job
+
             return run_job(self._run, config, lambda error: explain(error, list, log_file))
         try:
             return self._run(config)

@@ -2,11 +2,12 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.command import run_command
-from mnist_vision.files import EVALUATION_FILE, PREDICTIONS_FILE, write_json
+from mnist_vision.command import CONF_DIR, run_command
+from mnist_vision.files import shown
 
 log = logging.getLogger(__name__)
 
@@ -26,37 +27,51 @@ def task(config: DictConfig) -> float:
     from hydra.utils import instantiate
 
     from mnist_vision.accelerators import check_accelerator
-    from mnist_vision.checkpoints import load_classifier
+    from mnist_vision.checkpoints import read_checkpoint, rebuild_classifier
     from mnist_vision.evaluation import run_test
     from mnist_vision.quiet import quiet_libraries
-    from mnist_vision.results import test_lines, write_predictions
+    from mnist_vision.results import test_lines
+    from mnist_vision.runs.directory import RunDirectory
+    from mnist_vision.runs.record import Evaluation
 
     quiet_libraries()
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
-    model = load_classifier(config.ckpt_path)
-    datamodule = instantiate(config.data, _convert_="all")
+    checkpoint = read_checkpoint(config.ckpt_path)
+    model = rebuild_classifier(checkpoint, config.ckpt_path)
+    datamodule = instantiate(_data_settings(config, checkpoint), _convert_="all")
     model.check_data(datamodule.gives_scenes)
     outcome = run_test(model, datamodule, accelerator=config.trainer.accelerator)
 
-    output_dir = Path(config.output_dir)
-    summary = outcome.summary()
-    write_predictions(output_dir / PREDICTIONS_FILE, outcome)
-    write_json(
-        output_dir / EVALUATION_FILE,
-        {
-            "version": 1,
-            "architecture": model.architecture,
-            "ckpt_path": str(Path(config.ckpt_path).resolve()),
-            "test": summary,
-            "seconds": {"test": outcome.seconds},
-        },
+    evaluation = Evaluation(
+        architecture=model.architecture,
+        ckpt_path=str(Path(config.ckpt_path).expanduser().resolve()),
+        test=outcome.figures(),
+        seconds={"test": outcome.seconds},
     )
-    log.info("%s from %s", model.architecture, config.ckpt_path)
-    for line in test_lines(summary):
+    path = RunDirectory(config.output_dir).write_evaluation(evaluation, outcome.predictions())
+    log.info("%s from %s", model.architecture, shown(config.ckpt_path))
+    for line in test_lines(evaluation.test):
         log.info(line)
-    log.info("results            %s", output_dir / EVALUATION_FILE)
-    accuracy: float = summary["accuracy"]
-    return accuracy
+    log.info("results            %s", shown(path))
+    return evaluation.test.accuracy
+
+
+def _data_settings(config: DictConfig, checkpoint: dict[str, Any]) -> Any:
+    """The data to test on: those that are named or, with what is set, those of the training.
+
+    Raises:
+        UserError: If none are named, and the checkpoint does not hold the settings of its run.
+    """
+    from mnist_vision.checkpoints import stored_settings
+    from mnist_vision.runs.targets import check_targets
+
+    if "_target_" in config.data:
+        return config.data
+    where = f"ckpt_path={config.ckpt_path}"
+    trained_on = stored_settings(checkpoint, config.ckpt_path).settings.get("data")
+    check_targets(trained_on, Path(CONF_DIR), (), where)
+    changes = {key: value for key, value in config.data.items() if value is not None}
+    return OmegaConf.merge(trained_on, changes)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
+from mnist_vision.data.mnist import MISSED
 from mnist_vision.memory import keep_freed_memory
-from mnist_vision.models.classifier import MISSED, Assessment, DigitClassifier, predictions
+from mnist_vision.models.classifier import Assessment, DigitClassifier, predictions
+from mnist_vision.runs.predictions import Predictions
+from mnist_vision.runs.record import TestFigures
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,20 @@ class TestResult:
         """`Tensor[M]` int64: the indices of the digits whose prediction is wrong."""
         return (self.preds != self.targets).nonzero().flatten()
 
-    def summary(self) -> dict[str, Any]:
-        """The metrics by their short names, and the numbers of images.
+    def figures(self) -> TestFigures:
+        """The metrics by their short names, and the numbers of digits."""
+        named = self.metrics.items()
+        short: dict[str, Any] = {name.removeprefix("test/"): value for name, value in named}
+        return TestFigures(
+            **short,
+            num_images=len(self.targets),
+            num_mistakes=len(self.mistakes),
+            missed=int((self.preds == MISSED).sum()),
+        )
 
-        `num_images` were tested (of scenes, digits); on `num_mistakes` the prediction is wrong; on
-        `missed`, which are among these, the network found nothing.
-        """
-        short = {name.removeprefix("test/"): value for name, value in self.metrics.items()}
-        return short | {
-            "num_images": len(self.targets),
-            "num_mistakes": len(self.mistakes),
-            "missed": int((self.preds == MISSED).sum()),
-        }
+    def predictions(self) -> Predictions:
+        """Targets, predictions and scores as arrays, to be kept."""
+        return Predictions(self.targets.numpy(), self.preds.numpy(), self.scores.numpy())
 
 
 class _Collector(Callback):

@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
 
 from mnist_vision.errors import UserError
-
-# What a complete run leaves in its directory.
-RESULTS_FILE = "results.json"
-PREDICTIONS_FILE = "test_predictions.npz"
-# What a test of a checkpoint leaves.
-EVALUATION_FILE = "evaluation.json"
-# What a job of a sweep leaves beside either, complete or not.
-JOB_FILE = "job.json"
 
 
 @contextmanager
@@ -67,28 +60,40 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def own_folder(folder: Path, setting: str = "hydra.run.dir") -> Iterator[None]:
-    """Holds `folder` for this process, so that no second run or sweep writes into it.
+def lock_directory(directory: Path, setting: str, *, waits: bool = False) -> Iterator[None]:
+    """Hold a directory for this process, so that no other run or sweep writes into it.
 
     Args:
-        folder: The folder.
-        setting: What chooses another.
+        directory: An existing directory.
+        setting: What chooses another one, for the error.
+        waits: Whether to wait until another process lets go of it.
 
     Raises:
-        UserError: If another process holds it.
+        UserError: If another process holds it, or it cannot be written to.
     """
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(directory / ".lock")
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=waits)
     except Timeout:
         raise UserError(
-            f"{folder}: another process is writing to this directory; "
+            f"{shown(directory)}: another process is writing to this directory; "
             f"wait for it to end, or choose another with {setting}=DIR"
         ) from None
+    except OSError as error:
+        raise UserError(
+            f"{setting}={shown(directory)}: cannot be written to ({error.strerror}); choose another"
+        ) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def shown(path: str | os.PathLike[str]) -> Path:
+    """A path for people: relative where it lies below the folder of the command."""
+    start = HydraConfig.get().runtime.cwd if HydraConfig.initialized() else os.getcwd()
+    absolute = Path(start, path)
+    return absolute.relative_to(start) if absolute.is_relative_to(start) else absolute
 
 
 def _umask() -> int:

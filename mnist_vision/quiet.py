@@ -6,8 +6,8 @@ import warnings
 
 def quiet_libraries() -> None:
     """Keeps the libraries' greetings, tips and inapplicable advice off the terminal."""
-    # matplotlib's: it says once a machine that it has listed the fonts.
-    for name in ("lightning.pytorch", "lightning.fabric", "matplotlib"):
+    # These set their own level to INFO when they are imported.
+    for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # The data is in memory: a worker process would only slow it down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -1,18 +1,15 @@
-"""What a finished run leaves: results.json and, beside it, its test predictions."""
+"""A run's figures for people, and the environment that they were measured in."""
 
-import json
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import Trainer
 
-from mnist_vision.evaluation import TestResult
-from mnist_vision.files import RESULTS_FILE, write_atomically
+from mnist_vision.runs.record import TestFigures
 
 
 def environment(trainer: Trainer) -> dict[str, Any]:
@@ -29,37 +26,20 @@ def environment(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def read_results(run_dir: Path) -> dict[str, Any]:
-    """Reads the results of a finished run."""
-    results: dict[str, Any] = json.loads((run_dir / RESULTS_FILE).read_text())
-    return results
-
-
-def write_predictions(path: Path, test: TestResult) -> None:
-    """Writes `targets` `[N]`, `preds` `[N]` and `scores` `[N, 10]`, atomically."""
-    with write_atomically(path) as file:
-        np.savez_compressed(
-            file,
-            targets=test.targets.numpy(),
-            preds=test.preds.numpy(),
-            scores=test.scores.numpy(),
-        )
-
-
 def table(rows: dict[str, str]) -> list[str]:
     """Lines of names and values, in two columns."""
     return [f"{name:<18} {value}" for name, value in rows.items()]
 
 
-def test_lines(summary: dict[str, Any]) -> list[str]:
+def test_lines(test: TestFigures) -> list[str]:
     """The test figures of a run as lines of a table."""
-    misses = f"{summary['num_mistakes']} of {summary['num_images']:,}"
-    if summary["missed"]:
-        misses += f", {summary['missed']} of them not found"
+    misses = f"{test.num_mistakes} of {test.num_images:,}"
+    if test.missed:
+        misses += f", {test.missed} of them not found"
     return table(
         {
-            "test accuracy": f"{summary['accuracy']:.4f}",
-            "test F1 (macro)": f"{summary['f1']:.4f}",
+            "test accuracy": f"{test.accuracy:.4f}",
+            "test F1 (macro)": f"{test.f1:.4f}",
             "misses": misses,
         }
     )

@@ -1,84 +1,134 @@
-"""Continuing a run: its directory and its settings are found from its checkpoint."""
+"""Going on with a run: its checkpoint brings the settings, the command line changes a few."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.files import write_atomically
-from mnist_vision.settings import quoted
+from mnist_vision.errors import UserError
+from mnist_vision.files import shown
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.settings import check_unchanged, explain_change, quoted
+from mnist_vision.runs.targets import check_targets
 
-CKPT_PATH = "ckpt_path="
-RECORD = Path(".hydra", "overrides.yaml")
+
+class ResumedRun:
+    """A run that goes on: what Hydra is to compose, and where.
+
+    Hydra composes `CONFIG_NAME`: the primary configuration with the settings of the checkpoint in
+    the place of its groups. So overrides apply to these settings, by the grammar of Hydra.
+
+    Args:
+        ckpt_path: The checkpoint.
+        overrides: The command line, parsed.
+        conf_dir: The folder of the configuration.
+
+    Attributes:
+        overrides: The overrides that are left to compose with.
+        directory: The run that the checkpoint lies in; None for a file that was copied elsewhere.
+
+    Raises:
+        UserError: If the checkpoint cannot be used, or an override asks for another option of a
+            group than the run was started with.
+    """
+
+    CONFIG_NAME = "resumed"
+
+    def __init__(self, ckpt_path: str, overrides: Sequence[Override], conf_dir: Path) -> None:
+        # torch takes seconds to import: not for a command line that resumes nothing.
+        from mnist_vision.checkpoints import read_resumable, stored_settings
+        from mnist_vision.models import find_architecture
+
+        checkpoint = read_resumable(ckpt_path)
+        find_architecture(checkpoint["architecture"])
+        stored = stored_settings(checkpoint, ckpt_path)
+        typed = {override.key_or_group for override in overrides}
+        check_targets(stored.settings, conf_dir, typed, f"ckpt_path={shown(ckpt_path)}")
+        self.directory = RunDirectory.of_checkpoint(ckpt_path)
+        self._settings = stored.settings
+        groups = {path.name for path in conf_dir.iterdir() if path.is_dir()} - {"hydra"}
+        chosen = [each for each in overrides if each.key_or_group in groups]
+        self.overrides = [
+            str(each.input_line)
+            for each in overrides
+            if each not in chosen or not _repeats(each, stored.choices)
+        ]
+        if "hydra.run.dir" not in typed:
+            self.overrides.append(f"hydra.run.dir={quoted(self._choose_directory(checkpoint))}")
+        if self.directory is not None:
+            # The record of how the run was started stays as it is.
+            self.overrides.append("hydra.output_subdir=null")
+        _store(conf_dir, stored.settings, {"logger"} & typed)
+
+    def check(self, config: DictConfig) -> None:
+        """Refuse a configuration that differs from the checkpoint's in what cannot change.
+
+        Raises:
+            UserError: Naming the setting, the value it was trained with, and the way on.
+        """
+        check_unchanged(self._settings, config)
+
+    def _choose_directory(self, checkpoint: dict[str, Any]) -> Path:
+        if self.directory is not None:
+            return self.directory.path
+        return Path("outputs", checkpoint["architecture"], f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
 
-def find_run(ckpt_path: str | None) -> Path | None:
-    """The run directory that `ckpt_path` lies in (`RUN/checkpoints/NAME.ckpt`), if it is one."""
-    if not ckpt_path:
+def find_resumed(overrides: Sequence[str], conf_dir: Path) -> ResumedRun | None:
+    """The run that a command line asks to go on with, by its `ckpt_path`, however it is written.
+
+    Args:
+        overrides: The overrides of the command line.
+        conf_dir: The folder of the configuration.
+    """
+    if not any("ckpt_path" in override for override in overrides):
         return None
-    candidate = Path(ckpt_path).resolve().parent.parent
-    return candidate if (candidate / RECORD).is_file() else None
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    paths = [each for each in parsed if each.key_or_group == "ckpt_path" and not each.is_delete()]
+    if not paths or paths[-1].is_sweep_override() or paths[-1].value() is None:
+        return None
+    return ResumedRun(str(paths[-1].value()), parsed, conf_dir)
 
 
-def earlier_settings(arguments: Sequence[str]) -> list[str]:
-    """The settings that the run was started with that `arguments` ask to continue.
+def _repeats(override: Override, choices: Mapping[str, Any]) -> bool:
+    """Whether a choice is the one that the run was started with; raises if it is another.
+
+    Loggers may change: theirs is never a repetition.
+    """
+    group = override.key_or_group
+    if group == "logger":
+        return False
+    if override.is_sweep_override() or override.is_delete():
+        raise UserError(explain_change(str(override.input_line), f"with {group}=NAME"))
+    value, stored = override.value(), choices.get(group)
+    if value != stored and (value or stored):
+        trained = f"with {group}={stored or 'null'}"
+        raise UserError(explain_change(str(override.input_line), trained))
+    return True
+
+
+def _store(conf_dir: Path, settings: Mapping[str, Any], composed_groups: set[str]) -> None:
+    """Give Hydra the primary configuration of a run that goes on.
 
     Args:
-        arguments: Command line, without the program; `ckpt_path=FILE` may be among them.
-
-    Returns:
-        Overrides to put before `arguments`; none if no run is continued.
+        conf_dir: The folder of the configuration.
+        settings: Those of the checkpoint.
+        composed_groups: Groups that the command line composes anew.
     """
-    if "LOCAL_RANK" in os.environ:  # a process that Lightning started with the full command line
-        return []
-    paths = [a.removeprefix(CKPT_PATH) for a in arguments if a.startswith(CKPT_PATH)]
-    run = find_run(paths[-1]) if paths else None
-    if run is None:
-        return []
-    overrides = map(str, OmegaConf.load(run / RECORD))
-    kept = [each for each in overrides if not each.startswith((CKPT_PATH, "sweep.resume="))]
-    return [*kept, "hydra.mode=RUN"]  # of a sweep it is this one job that goes on
-
-
-def keep_environment(config: DictConfig, run: Path) -> None:
-    """Adds the settings that a run took from environment variables to its record.
-
-    The variables may be gone, or others, when the run is continued.
-
-    Args:
-        config: The run's configuration.
-        run: Its directory; one that Hydra did not make has no record, and gets none.
-    """
-    keys = _keys_from_environment(OmegaConf.to_container(config, resolve=False))
-    taken = [f"{key}={quoted(OmegaConf.select(config, key))}" for key in keys]
-    if taken and (run / RECORD).is_file():
-        record = OmegaConf.create([*OmegaConf.load(run / RECORD), *taken])
-        with write_atomically(run / RECORD) as file:
-            file.write(OmegaConf.to_yaml(record).encode())
-
-
-def _keys_from_environment(node: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, child in node.items():
-            yield from _keys_from_environment(child, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(node, str) and "${oc.env:" in node:
-        yield prefix
-
-
-def register_resolvers() -> None:
-    """Registers what `conf/train.yaml` works a run's directory out with."""
-    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
-    OmegaConf.register_new_resolver("record_dir", _record_dir, replace=True)
-
-
-def _run_dir(ckpt_path: str | None, new_dir: str) -> str:
-    """A resumed run goes on where it was."""
-    run = find_run(ckpt_path)
-    return new_dir if run is None else str(run)
-
-
-def _record_dir(ckpt_path: str | None) -> str | None:
-    """A resumed run leaves the record of the settings it was started with as it is."""
-    return ".hydra" if find_run(ckpt_path) is None else None
+    primary = OmegaConf.load(conf_dir / "train.yaml")
+    defaults = [
+        entry
+        for entry in primary.defaults
+        if isinstance(entry, str)
+        or any(str(key).startswith("override hydra") or key in composed_groups for key in entry)
+    ]
+    kept = {key: value for key, value in settings.items() if key not in composed_groups}
+    node = OmegaConf.to_container(OmegaConf.merge(primary, kept), resolve=False)
+    assert isinstance(node, dict)
+    node["defaults"] = OmegaConf.to_container(OmegaConf.create(defaults))
+    ConfigStore.instance().store(ResumedRun.CONFIG_NAME, node)

@@ -11,9 +11,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from torchvision.utils import make_grid
 
 from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.data.mnist import MISSED, NUM_CLASSES
 from mnist_vision.evaluation import TestResult
-from mnist_vision.models.classifier import MISSED, DigitClassifier
+from mnist_vision.models.classifier import DigitClassifier
 
 NUM_TRAINING_IMAGES = 64
 NUM_TEST_IMAGES = 16

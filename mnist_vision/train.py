@@ -1,17 +1,13 @@
 """Train an architecture, test it, keep the results: `python -m mnist_vision.train model=cnn`."""
 
-import sys
-
 from omegaconf import DictConfig
 
 from mnist_vision.command import run_command
-from mnist_vision.resume import earlier_settings
 
 
 def main() -> None:
     """Runs the command; `ckpt_path=FILE` of a run brings the settings it was started with."""
-    sys.argv[1:1] = earlier_settings(sys.argv[1:])
-    run_command(task, "train")
+    run_command(task, "train", can_resume=True)
 
 
 def task(config: DictConfig) -> float:

@@ -1,11 +1,9 @@
 """One run from its configuration to its results: data, model, trainer, fit, test."""
 
 import logging
-import os
 import shlex
 import signal
-from contextlib import nullcontext
-from pathlib import Path
+import sys
 from typing import Any
 
 import torch
@@ -13,24 +11,39 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.accelerators import check_accelerator
 from mnist_vision.callbacks.best_checkpoint import BestCheckpoint
 from mnist_vision.callbacks.history import History
-from mnist_vision.checkpoints import check_resumable, load_classifier
+from mnist_vision.callbacks.kept_settings import KeptSettings
+from mnist_vision.checkpoints import (
+    epochs_done,
+    read_checkpoint,
+    read_resumable,
+    rebuild_classifier,
+    stored_settings,
+)
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.errors import FieldError, UserError, stop_behind
-from mnist_vision.evaluation import TestResult, run_test
+from mnist_vision.evaluation import run_test
 from mnist_vision.explain import first_line
-from mnist_vision.files import PREDICTIONS_FILE, RESULTS_FILE, own_folder, write_json
+from mnist_vision.files import shown
 from mnist_vision.memory import keep_freed_memory
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.quiet import quiet_libraries
-from mnist_vision.results import environment, table, test_lines, write_predictions
-from mnist_vision.resume import keep_environment
-from mnist_vision.settings import settings_of, typed_overrides
+from mnist_vision.results import environment, table, test_lines
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.record import BestEpoch, Results, RunSettings, Seconds, TrainFigures
+from mnist_vision.runs.settings import (
+    check_unchanged,
+    command_line,
+    figure_settings,
+    run_settings,
+    typed_overrides,
+)
 from mnist_vision.tensorboard import log_test
 
 log = logging.getLogger(__name__)
@@ -40,7 +53,8 @@ def run(config: DictConfig) -> float:
     """Trains, tests the checkpoint that validation chose, and writes the results.
 
     Args:
-        config: The composed `conf/train.yaml`.
+        config: The composed `conf/train.yaml`. No other process may write to its `output_dir`:
+            the commands hold it (`RunDirectory.take`).
 
     Returns:
         The best validation accuracy.
@@ -48,15 +62,13 @@ def run(config: DictConfig) -> float:
     Raises:
         UserError: If something the user can mend stands in the way.
     """
-    output_dir = Path(config.output_dir)
-    is_first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0
-    with own_folder(output_dir) if is_first_process else nullcontext():
-        if is_first_process:
-            keep_environment(config, output_dir)
-        return _run(config, output_dir)
+    try:
+        return _run(config, RunDirectory(config.output_dir))
+    finally:
+        _finish_wandb()
 
 
-def _run(config: DictConfig, output_dir: Path) -> float:
+def _run(config: DictConfig, directory: RunDirectory) -> float:
     quiet_libraries()
     torch.set_flush_denormal(True)  # Adam's averages decay into denormals, which are slow
     keep_freed_memory()
@@ -67,13 +79,15 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     model: DigitClassifier = instantiate(config.model, _convert_="all")
     model.check_data(datamodule.gives_scenes)
     _set_recipe(model, config)
+    checkpoint = _read_checkpoint(config)
     history = History()
-    callbacks = [*instantiate(config.callbacks, _convert_="all").values(), history]
-    logger: Logger = instantiate(config.logger)
-    trainer: Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger)
+    kept = KeptSettings(_settings(config, checkpoint))
+    callbacks = [*instantiate(config.callbacks, _convert_="all").values(), history, kept]
+    loggers = _make_loggers(config)
+    trainer: Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     _check_trainer(trainer, config)
-    if config.ckpt_path is not None:
-        _prepare_to_resume(output_dir, config, check_resumable(config.ckpt_path, model))
+    if checkpoint is not None:
+        _prepare_to_resume(directory, config, epochs_done(checkpoint))
     else:
         model.load_pretrained()
 
@@ -81,54 +95,93 @@ def _run(config: DictConfig, output_dir: Path) -> float:
     if trainer.is_global_zero:
         log.info(
             f"{model.architecture}: {num_parameters:,} weights, {num_trainable:,} of them trained; "
-            f"seed {config.seed}; on {trainer.strategy.root_device}; {output_dir}"
+            f"seed {config.seed}; on {trainer.strategy.root_device}; {shown(directory.path)}"
         )
+    hyperparameters = _hyperparameters(config)
+    for logger in loggers:
+        # TensorBoard takes them only together with the test metrics.
+        if not isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(hyperparameters)
     try:
         trainer.fit(model, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
     except BaseException as error:
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGKILL)  # the other processes would wait
         if stop_behind(error) is not None and trainer.is_global_zero:
-            _say_how_to_continue(output_dir, len(history.rows))
+            _say_how_to_continue(directory, len(history.rows))
         raise
     _leave_process_group()
-    # As the history has it: a search that is resumed is told the same, to the last digit.
-    best_accuracy = max(row["val/accuracy"] for row in history.rows)
     if not trainer.is_global_zero:
-        return best_accuracy
+        return max(row["val/accuracy"] for row in history.rows)
 
-    final = history.rows[-1]
-    best = trainer.checkpoint_callback
-    tested = load_classifier(best.best_model_path)  # type: ignore[union-attr]
+    best_path = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    chosen = read_checkpoint(best_path)
+    tested = rebuild_classifier(chosen, best_path)
     outcome = run_test(tested, datamodule, accelerator=config.trainer.accelerator)
-    results = {
-        "version": 1,
-        "architecture": model.architecture,
-        "status": "completed",
-        "seed": config.seed,
-        "epochs": len(history.rows),
-        "num_parameters": num_parameters,
-        "num_trainable_parameters": num_trainable,
-        "weights": model.hparams.get("weights"),
-        "history": history.rows,
-        "train": {"loss": final["train/loss"], "accuracy": final["train/accuracy"]},
-        "test": outcome.summary(),
-        "seconds": {"fit": final["seconds"], "test": round(outcome.seconds, 3)},
-        "environment": environment(trainer),
-        "overrides": _overrides(),
-        "settings": settings_of(config),
-    }
-    write_predictions(output_dir / PREDICTIONS_FILE, outcome)
-    write_json(output_dir / RESULTS_FILE, results)
-    _log_outcome(logger, config, tested, datamodule, outcome, trainer.global_step)
-    _show(results, output_dir)
-    return best_accuracy
+    best, final = history.rows[epochs_done(chosen) - 1], history.rows[-1]
+    results = Results(
+        architecture=model.architecture,
+        seed=config.seed,
+        epochs=len(history.rows),
+        num_parameters=num_parameters,
+        num_trainable_parameters=num_trainable,
+        weights=model.hparams.get("weights"),
+        history=history.rows,
+        best=BestEpoch(epoch=epochs_done(chosen), val_accuracy=best["val/accuracy"]),
+        train=TrainFigures(loss=final["train/loss"], accuracy=final["train/accuracy"]),
+        test=outcome.figures(),
+        seconds=Seconds(fit=final["seconds"], test=outcome.seconds),
+        environment=environment(trainer),
+        overrides=kept.settings.overrides,
+        settings=figure_settings(config),
+    )
+    directory.write_results(results, outcome.predictions())
+    for logger in loggers:
+        logger.log_metrics(outcome.metrics, step=trainer.global_step)
+        log_test(logger, hyperparameters, tested, datamodule, outcome, trainer.global_step)
+        logger.finalize("success")
+    _show(results, directory)
+    return results.best.val_accuracy
 
 
-def _overrides() -> list[str]:
-    """What the run was asked for on the command line; nothing where Hydra did not start it."""
-    is_started_by_hydra = HydraConfig.initialized()
-    return typed_overrides(HydraConfig.get().overrides.task) if is_started_by_hydra else []
+def _read_checkpoint(config: DictConfig) -> dict[str, Any] | None:
+    """The checkpoint that training goes on from, if any, known to fit the settings."""
+    if config.ckpt_path is None:
+        return None
+    checkpoint = read_resumable(config.ckpt_path)
+    check_unchanged(stored_settings(checkpoint, config.ckpt_path).settings, config)
+    return checkpoint
+
+
+def _settings(config: DictConfig, checkpoint: dict[str, Any] | None) -> RunSettings:
+    """What the checkpoints of the run carry; a resumed run keeps what it was started with."""
+    overrides: list[str] = []
+    choices: dict[str, Any] = {}
+    if HydraConfig.initialized():
+        overrides = typed_overrides(HydraConfig.get().overrides.task)
+        choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)  # type: ignore[assignment]
+    if checkpoint is not None:
+        started = stored_settings(checkpoint, config.ckpt_path)
+        # The last of two overrides of one key counts.
+        by_key = {each.partition("=")[0]: each for each in (*started.overrides, *overrides)}
+        overrides, choices = list(by_key.values()), choices | started.choices
+    overrides = [each for each in overrides if not each.startswith(("ckpt_path=", "overwrite="))]
+    return RunSettings(settings=run_settings(config), choices=choices, overrides=overrides)
+
+
+def _make_loggers(config: DictConfig) -> list[Logger]:
+    """Make the loggers of `conf/logger`; where none is chosen, one that keeps nothing.
+
+    Callbacks such as LearningRateMonitor refuse to work without a logger.
+    """
+    loggers: list[Logger] = list(instantiate(config.get("logger") or {}).values())
+    return loggers or [DummyLogger()]
+
+
+def _finish_wandb() -> None:
+    """Finish the run of Weights & Biases: the next job of a sweep would be logged into it."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
 
 
 def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
@@ -164,20 +217,19 @@ def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
         )
 
 
-def _prepare_to_resume(output_dir: Path, config: DictConfig, epochs_done: int) -> None:
+def _prepare_to_resume(directory: RunDirectory, config: DictConfig, num_epochs: int) -> None:
     """Refuses a run that is complete; keeps the results of one that is to be trained on.
 
     A run that was stopped after its last epoch, but before its results, has these left to do.
     """
-    max_epochs, results = config.trainer.max_epochs, output_dir / RESULTS_FILE
-    if epochs_done > max_epochs or (epochs_done == max_epochs and results.exists()):
+    max_epochs, is_complete = config.trainer.max_epochs, directory.results_path.exists()
+    if num_epochs > max_epochs or (num_epochs == max_epochs and is_complete):
         raise UserError(
-            f"ckpt_path={config.ckpt_path}: has finished epoch {epochs_done} of "
-            f"trainer.max_epochs={max_epochs}; set trainer.max_epochs above {epochs_done} to "
+            f"ckpt_path={shown(config.ckpt_path)}: has finished epoch {num_epochs} of "
+            f"trainer.max_epochs={max_epochs}; set trainer.max_epochs above {num_epochs} to "
             "train on"
         )
-    if results.exists():
-        os.replace(results, output_dir / f"results_epoch_{epochs_done}.json")
+    directory.put_results_aside()
 
 
 def _count(model: DigitClassifier) -> tuple[int, int]:
@@ -186,10 +238,9 @@ def _count(model: DigitClassifier) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
 
 
-def _say_how_to_continue(output_dir: Path, num_epochs: int) -> None:
-    last = output_dir / "checkpoints" / "last.ckpt"
-    if last.exists():
-        command = shlex.join(["python", "-m", "mnist_vision.train", f"ckpt_path={last}"])
+def _say_how_to_continue(directory: RunDirectory, num_epochs: int) -> None:
+    if directory.last_checkpoint.exists():
+        command = command_line("train", ckpt_path=directory.last_checkpoint)
         log.info("epochs completed: %d; continue with\n  %s", num_epochs, command)
 
 
@@ -198,19 +249,6 @@ def _leave_process_group() -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-
-
-def _log_outcome(
-    logger: Logger,
-    config: DictConfig,
-    model: DigitClassifier,
-    datamodule: Any,
-    outcome: TestResult,
-    step: int,
-) -> None:
-    logger.log_metrics(outcome.metrics, step=step)
-    log_test(logger, _hyperparameters(config), model, datamodule, outcome, step)
-    logger.finalize("success")
 
 
 def _hyperparameters(config: DictConfig) -> dict[str, Any]:
@@ -237,19 +275,17 @@ def _hyperparameters(config: DictConfig) -> dict[str, Any]:
     return hyperparameters
 
 
-def _show(results: dict[str, Any], output_dir: Path) -> None:
+def _show(results: Results, directory: RunDirectory) -> None:
     """The table at the end, and where to look."""
-    train, seconds = results["train"], results["seconds"]
     first = {
-        "training loss": f"{train['loss']:.4f}",
-        "training accuracy": f"{train['accuracy']:.4f}",
+        "training loss": f"{results.train.loss:.4f}",
+        "training accuracy": f"{results.train.accuracy:.4f}",
     }
-    best = output_dir / "checkpoints" / "best.ckpt"
     last = {
-        "training time": f"{seconds['fit']:.1f} s",
-        "results": str(output_dir / RESULTS_FILE),
-        "curves, pictures": f"tensorboard --logdir {output_dir}",
-        "test it again": f"python -m mnist_vision.evaluate ckpt_path={best}",
+        "training time": f"{results.seconds.fit:.1f} s",
+        "results": str(shown(directory.results_path)),
+        "curves, pictures": shlex.join(["tensorboard", "--logdir", str(shown(directory.path))]),
+        "test it again": command_line("evaluate", ckpt_path=directory.best_checkpoint),
     }
-    for line in [*table(first), *test_lines(results["test"]), *table(last)]:
+    for line in [*table(first), *test_lines(results.test), *table(last)]:
         log.info(line)

@@ -1,20 +1,27 @@
 """The checkpoint that validation chooses, and that is tested."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
-from mnist_vision.errors import UserError
-from mnist_vision.files import write_atomically
+from mnist_vision.checkpoints import read_checkpoint
+from mnist_vision.files import shown, write_atomically
+
+log = logging.getLogger(__name__)
 
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`: the first epoch of the highest validation accuracy.
 
-    Where a run is resumed in another directory than it was started in, its best checkpoint comes
-    along; Lightning's own would forget how good that was and replace it with the next one.
+    Where a run goes on in another directory than it was started in, its best checkpoint comes
+    along; Lightning's own would forget how good that was and replace it with the next one. Where
+    that file is gone, as of a checkpoint that was copied by itself, the one that the run goes on
+    from takes its place: it is the best of those that are left.
 
     Args:
         dirpath: Folder of the file.
@@ -29,32 +36,43 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+        self._resumed_from: Path | None = None
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Notes which file the run goes on from."""
+        self._resumed_from = Path(str(trainer.ckpt_path))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state over, and the file with it.
-
-        Raises:
-            UserError: If the best checkpoint so far is gone.
-        """
+        """Takes the state over, and the file with it."""
         if state_dict["best_model_path"]:
             assert self.dirpath is not None
-            here = Path(self.dirpath) / "best.ckpt"
-            _bring(Path(state_dict["best_model_path"]), here)
+            here, there = Path(self.dirpath) / "best.ckpt", Path(state_dict["best_model_path"])
+            score = state_dict["best_model_score"]
+            if not here.exists() and not self._is_best(there, score):
+                assert self._resumed_from is not None
+                there, score = self._resumed_from, state_dict["current_score"]
+                log.warning(
+                    f"{state_dict['best_model_path']}: is gone, or another run's best checkpoint; "
+                    f"{shown(there)} takes its place, with a validation accuracy of {score:.4f}"
+                )
+            if not here.exists():
+                with there.open("rb") as source, write_atomically(here) as target:
+                    shutil.copyfileobj(source, target)
             state_dict = state_dict | {
                 "dirpath": self.dirpath,
                 "best_model_path": str(here),
+                "best_model_score": score,
                 "kth_best_model_path": str(here),
-                "best_k_models": {str(here): state_dict["best_model_score"]},
+                "kth_value": score,
+                "best_k_models": {str(here): score},
             }
         super().load_state_dict(state_dict)
 
-
-def _bring(there: Path, here: Path) -> None:
-    if here.exists():
-        return
-    if not there.exists():
-        raise UserError(
-            f"{there}: the run's best checkpoint is gone; put it back, or into {here.parent}"
-        )
-    with there.open("rb") as source, write_atomically(here) as target:
-        shutil.copyfileobj(source, target)
+    def _is_best(self, path: Path, score: Tensor) -> bool:
+        """Whether a file is there and of that score: the run may have gone on since."""
+        if not path.exists():
+            return False
+        held = read_checkpoint(path).get("callbacks", {}).get(self.state_key, {})
+        return bool(held.get("best_model_score") == score)

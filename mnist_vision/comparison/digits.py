@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_vision.comparison.runs import MISSED
 from mnist_vision.comparison.settings import SharedTest
-from mnist_vision.data.mnist import CorruptFileError, load_split
+from mnist_vision.data.mnist import MISSED, CorruptFileError, load_split
 
 # Where conf/data/mnist.yaml keeps the data; nothing is ever fetched from here.
 DATA_ROOT = "~/.cache/mnist_vision"

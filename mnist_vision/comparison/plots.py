@@ -13,9 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, MaxNLocator
 
-from mnist_vision.comparison.runs import MISSED
 from mnist_vision.comparison.settings import Setting, SharedTest
-from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.data.mnist import MISSED, NUM_CLASSES
 
 # Distinguishable with every common kind of colour blindness.
 # Source: M. A. Petroff, "Accessible color sequences for data visualization", arXiv:2107.02270.
@@ -71,7 +70,14 @@ def plot_curves(test: SharedTest, name: str) -> bytes:
     lines = []
     for setting, colour in zip(test.settings, COLOURS, strict=False):
         for run in setting.runs if len(setting.runs) > 1 else ():
-            _draw(axes, [row[name] for row in run.history], name, color=colour, lw=0.7, alpha=0.5)
+            _draw(
+                axes,
+                [row[name] for row in run.results.history],
+                name,
+                color=colour,
+                lw=0.7,
+                alpha=0.5,
+            )
         values = setting.per_epoch(name)
         lines += _draw(axes, values, name, color=colour, lw=1.8, marker="o", ms=3.5)
     if name == "train/loss":

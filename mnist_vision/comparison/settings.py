@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_vision.comparison.runs import Digits, Run, Skipped
+from mnist_vision.comparison.runs import Run, Skipped
 from mnist_vision.comparison.statistics import (
     Interval,
     mean,
@@ -19,10 +19,11 @@ from mnist_vision.comparison.statistics import (
     proportion_interval,
     standard_deviation,
 )
+from mnist_vision.runs.predictions import Digits
 
 # Overrides that say where a run writes and how it was started, not what it was.
 _UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download"}
-_UNNAMED_GROUPS = {"sweep", "hydra", "logger"}
+_UNNAMED_GROUPS = {"search", "sweep", "hydra", "logger"}
 # More settings than this would not be a name any more.
 _MAX_DISTINCTIONS = 3
 
@@ -47,7 +48,7 @@ class Setting:
     @property
     def architecture(self) -> str:
         """Name of the architecture."""
-        return self.representative.architecture
+        return self.representative.results.architecture
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
@@ -76,7 +77,7 @@ class Setting:
 
     def per_epoch(self, name: str) -> list[float]:
         """A column of the history, a mean over the runs; as long as the shortest of them."""
-        rows = zip(*(run.history for run in self.runs), strict=False)
+        rows = zip(*(run.results.history for run in self.runs), strict=False)
         return [mean([row[name] for row in same_epoch]) for same_epoch in rows]
 
 
@@ -112,7 +113,7 @@ def group(runs: Iterable[Run]) -> tuple[list[SharedTest], list[Skipped]]:
     """
     by_key: dict[str, dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in sorted(runs, key=lambda run: str(run.folder)):
-        by_key[_key(run)][run.seed].append(run)
+        by_key[_key(run)][run.results.seed].append(run)
     repeats = [
         Skipped(run.folder, f"has the settings and the seed of {last.folder}, which counts")
         for seeds in by_key.values()
@@ -146,20 +147,20 @@ def shorten_overrides(overrides: Sequence[str]) -> list[str]:
 
 def _key(run: Run) -> str:
     """What runs of one setting share."""
-    if run.settings is None:
+    if run.results.settings is None:
         return str(run.folder)
-    settings = {name: value for name, value in run.settings.items() if name != "seed"}
+    settings = {name: value for name, value in run.results.settings.items() if name != "seed"}
     digits = hashlib.sha256(run.targets.tobytes()).hexdigest()
-    return json.dumps([run.architecture, settings, digits], sort_keys=True)
+    return json.dumps([run.results.architecture, settings, digits], sort_keys=True)
 
 
 def _label(run: Run) -> str:
-    if run.settings is None:
-        return f"{run.architecture} {run.folder.resolve().name}"
-    words = shorten_overrides(run.overrides)
+    if run.results.settings is None:
+        return f"{run.results.architecture} {run.folder.resolve().name}"
+    words = shorten_overrides(run.results.overrides)
     # lab/cnn says the architecture already.
-    is_said = bool(words) and run.architecture in words[0].split("/")
-    return " ".join(words if is_said else [run.architecture, *words])
+    is_said = bool(words) and run.results.architecture in words[0].split("/")
+    return " ".join(words if is_said else [run.results.architecture, *words])
 
 
 def _short_number(value: str) -> str:
@@ -177,7 +178,7 @@ def _distinguish(settings: list[Setting]) -> list[Setting]:
         by_label[setting.label].append(setting)
     named = []
     for label, same in by_label.items():
-        flat = [_flatten(setting.representative.settings) for setting in same]
+        flat = [_flatten(setting.representative.results.settings) for setting in same]
         keys = sorted({key for one in flat for key in one})
         varied = [key for key in keys if len({one.get(key) for one in flat}) > 1]
         for number, (setting, own) in enumerate(zip(same, flat, strict=True), 1):

@@ -171,8 +171,8 @@ def runs_table(test: SharedTest) -> Table:
         [
             Cell(setting.label, colour=number),
             Cell(str(run.folder), _other_figures(run)),
-            Cell(str(run.seed)),
-            Cell(str(len(run.history))),
+            Cell(str(run.results.seed)),
+            Cell(str(len(run.results.history))),
             Cell(_decimal(run.figures["train_loss"])),
             Cell(_decimal(run.figures["val_accuracy"])),
             Cell(_decimal(run.figures["test_accuracy"])),
@@ -249,7 +249,7 @@ def letter(number: int) -> str:
 
 def environments_table(runs: Sequence[Run]) -> Table:
     """A row for each machine and set of versions, the most frequent first."""
-    environments = [run.results["environment"] for run in runs]
+    environments = [run.results.environment for run in runs]
     names = list(dict.fromkeys(name for one in environments for name in one))
     kinds = [tuple(_text(one.get(name)) for name in names) for one in environments]
     frequent = sorted(dict.fromkeys(kinds), key=lambda kind: -kinds.count(kind))
@@ -286,17 +286,17 @@ def csv_rows(tests: Sequence[SharedTest], incomplete: Sequence[Incomplete]) -> l
             for run in setting.runs:
                 row = {
                     "setting": setting.label,
-                    "architecture": run.architecture,
-                    "seed": run.seed,
+                    "architecture": run.results.architecture,
+                    "seed": run.results.seed,
                     "status": "completed",
-                    "epochs": len(run.history),
+                    "epochs": len(run.results.history),
                     **run.figures,
-                    "num_trainable_parameters": run.results["num_trainable_parameters"],
+                    "num_trainable_parameters": run.results.num_trainable_parameters,
                     "num_images": len(run.targets),
-                    "missed": run.results["test"].get("missed", 0),
-                    "weights": run.results.get("weights"),
+                    "missed": run.results.test.missed,
+                    "weights": run.results.weights,
                     "test_data": letter(number),
-                    "device": run.results["environment"].get("device"),
+                    "device": run.results.environment.get("device"),
                     "folder": run.folder,
                 }
                 rows.append(row)
@@ -339,7 +339,7 @@ def _lab_settings(architecture: str, settings: Sequence[Setting]) -> list[Settin
 def _lab_note(setting: Setting, reported: Reported) -> str:
     run = setting.representative
     notes = ["1 seed" if len(setting.runs) == 1 else f"mean of {len(setting.runs)} seeds"]
-    weights = run.results.get("weights")
+    weights = run.results.weights
     if weights is not None:
         notes.append(f"weights {PureWindowsPath(weights).name}")  # which knows both slashes
     elif reported.is_pretrained:
@@ -363,7 +363,8 @@ def _losses(losses: Sequence[float]) -> Cell:
 def _other_figures(run: Run) -> str:
     """What some networks report beside what all do, a detector's boxes say."""
     shown = {"accuracy", "f1", "num_images", "num_mistakes"}
-    others = {name: value for name, value in run.results["test"].items() if name not in shown}
+    figures = run.results.test.model_dump()
+    others = {name: value for name, value in figures.items() if name not in shown}
     return ", ".join(f"{name} {value:g}" for name, value in others.items() if value)
 
 

@@ -12,13 +12,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.data.mnist import MISSED, NUM_CLASSES
 from mnist_vision.errors import UserError
 
 Stage = Literal["train", "val", "test"]
-# The class of what a network finds nothing in: in predictions, and in metrics, which count from 0.
-MISSED = -1
-_MISSED_CLASS = NUM_CLASSES
+_MISSED_CLASS = NUM_CLASSES  # the class of `MISSED` in metrics, which count from 0
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]

@@ -4,18 +4,17 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_vision.errors import Stopped
-from mnist_vision.files import JOB_FILE, RESULTS_FILE, read_json, write_json
+from mnist_vision.files import lock_directory
 from mnist_vision.memory import release_memory
-from mnist_vision.settings import settings_of, typed_overrides
-from mnist_vision.sweeps.table import read_figures
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.record import Job
+from mnist_vision.runs.settings import figure_settings, typed_overrides
 
 RESUME = "sweep.resume"
 
@@ -60,60 +59,56 @@ def run_job(
     Raises:
         Stopped: If a signal stopped it.
     """
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with FileLock(folder / ".job.lock"):
-        return _run_job(task, config, explain, folder)
+    directory = RunDirectory(HydraConfig.get().runtime.output_dir)
+    with lock_directory(directory.path, "hydra.sweep.dir", waits=True):
+        return _run_job(task, config, explain, directory)
 
 
 def _run_job(
     task: Callable[[DictConfig], Any],
     config: DictConfig,
     explain: Callable[[BaseException], str],
-    folder: Path,
+    directory: RunDirectory,
 ) -> Any:
-    earlier = read_json(folder / JOB_FILE)
     overrides = own_overrides(typed_overrides(HydraConfig.get().overrides.task))
-    others = [each for each in earlier.get("requests", []) if each != overrides]
-    record: dict[str, Any] = {
-        "version": 1,
-        "number": HydraConfig.get().job.num,
-        "model": HydraConfig.get().runtime.choices.get("model"),
-        "overrides": overrides,
-        # All that asked for these settings, in whatever words.
-        "requests": [*others, overrides],
-        "status": "running",
-        "reason": None,
-        "seconds": None,
-    }
-    results = read_json(folder / RESULTS_FILE)
-    if results.get("settings") == settings_of(config):
-        record |= {"status": "completed", "seconds": earlier.get("seconds")}
-        write_json(folder / JOB_FILE, record)
-        log.info("%s, before", _line(record, folder))
-        return max(row["val/accuracy"] for row in results["history"])
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.exists():
-        config.ckpt_path = str(last)
-    write_json(folder / JOB_FILE, record)
+    earlier = directory.find_job()
+    requests = earlier.requests if earlier is not None else []
+    job = Job(
+        number=HydraConfig.get().job.num,
+        model=HydraConfig.get().runtime.choices.get("model"),
+        overrides=overrides,
+        requests=[*(each for each in requests if each != overrides), overrides],
+        status="running",
+    )
+    results = directory.find_results()
+    if results is not None and results.settings == figure_settings(config):
+        seconds = earlier.seconds if earlier is not None else None
+        job = job.model_copy(update={"status": "completed", "seconds": seconds})
+        directory.write_job(job)
+        log.info("%s, before", _line(job, directory))
+        return results.best.val_accuracy
+    if directory.last_checkpoint.exists():
+        config.ckpt_path = str(directory.last_checkpoint)
+    directory.write_job(job)
     started = time.perf_counter()
-    value = None
+    value, status, reason = None, "completed", None
     try:
         value = task(config)
-        record["status"] = "completed"
     except Stopped as stopped:
-        record |= {"status": "stopped", "reason": str(stopped)}
+        status, reason = "stopped", str(stopped)
         raise
     except (Exception, SystemExit) as error:
-        record |= {"status": "failed", "reason": explain(error)}
+        status, reason = "failed", explain(error)
         if isinstance(error, SystemExit) and "SUBMITIT_FOLDER" in os.environ:
-            record["status"] = "stopped"
+            status = "stopped"
             raise  # by leaving, submitit has a job that is preempted queued again
     finally:
-        record["seconds"] = round(time.perf_counter() - started, 3)
-        write_json(folder / JOB_FILE, record)
+        seconds = round(time.perf_counter() - started, 3)
+        job = job.model_copy(update={"status": status, "reason": reason, "seconds": seconds})
+        directory.write_job(job)
         release_memory()  # networks and trainers hold each other, and would into the next job
-    log.info(_line(record, folder))
-    return value if record["status"] == "completed" else FailedJob(record["reason"])
+    log.info(_line(job, directory))
+    return value if reason is None else FailedJob(reason)
 
 
 def own_overrides(overrides: Sequence[str]) -> list[str]:
@@ -121,11 +116,11 @@ def own_overrides(overrides: Sequence[str]) -> list[str]:
     return [o for o in overrides if not o.startswith((f"{RESUME}=", "hydra.sweep.dir="))]
 
 
-def _line(record: dict[str, Any], folder: Path) -> str:
+def _line(job: Job, directory: RunDirectory) -> str:
     """What is said of a job when it ends."""
-    test = read_figures(folder) if record["status"] == "completed" else {}
-    figures = f", accuracy {test['accuracy']:.4f}, F1 {test['f1']:.4f}" if test else ""
-    minutes = f" in {record['seconds'] / 60:.1f} min" if record["seconds"] is not None else ""
-    reason = f": {record['reason']}" if record["reason"] else ""
-    overrides = " ".join(record["overrides"])
-    return f"job {record['number']} {record['status']}{minutes}{figures}{reason}  ({overrides})"
+    test = directory.find_test() if job.status == "completed" else None
+    figures = f", accuracy {test.accuracy:.4f}, F1 {test.f1:.4f}" if test is not None else ""
+    minutes = f" in {job.seconds / 60:.1f} min" if job.seconds is not None else ""
+    reason = f": {job.reason}" if job.reason else ""
+    overrides = " ".join(job.overrides)
+    return f"job {job.number} {job.status}{minutes}{figures}{reason}  ({overrides})"

@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mnist_vision.errors import UserError
-from mnist_vision.files import own_folder, read_json, write_atomically, write_json
-from mnist_vision.settings import quoted, typed_overrides
+from mnist_vision.files import lock_directory, read_json, shown, write_atomically, write_json
+from mnist_vision.runs.settings import quoted, typed_overrides
 from mnist_vision.sweeps.job import RESUME, own_overrides
-from mnist_vision.sweeps.table import make_rows, read_records, shortened
+from mnist_vision.sweeps.table import make_rows, read_jobs, shortened
 
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "sweep"
@@ -51,7 +51,7 @@ class Sweep:
         self._held = ExitStack()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._held.enter_context(own_folder(self.folder, "hydra.sweep.dir"))
+            self._held.enter_context(lock_directory(self.folder, "hydra.sweep.dir"))
             write_json(
                 self.folder / SWEEP_FILE,
                 {"version": 1, "command": command, "overrides": self._overrides},
@@ -73,21 +73,22 @@ class Sweep:
             That, and how many jobs are not complete; empty if all are, and nothing ended it.
         """
         with self._held:
-            records = read_records(self.folder)
-            if not records:
+            begun = read_jobs(self.folder)
+            if not begun:
                 self._clear()
                 return end or "no job began"
-            rows = make_rows(records, self._jobs)
+            rows = make_rows(begun, self._jobs)
             self._write(rows)
+        table = shown(self.folder / TABLE_FILE)
         num_complete = sum(row["status"] == "completed" for row in rows)
         lines = [
             "",
             tabulate([shortened(row) for row in rows], headers="keys", disable_numparse=True),
             "",
-            f"{num_complete} of {len(rows)} jobs are complete; {self.folder / TABLE_FILE}.md, .csv",
+            f"{num_complete} of {len(rows)} jobs are complete; {table}.md, .csv",
         ]
         if num_complete < len(rows) and self._can_resume:
-            resume = shlex.quote(f"{RESUME}={quoted(self.folder)}")
+            resume = shlex.quote(f"{RESUME}={quoted(shown(self.folder))}")
             lines += ["run what is not with", f"  {self._command_line()} {resume}"]
         # Not logged: Hydra has set logging up for its own lines, and for those of the last job.
         sys.stdout.write("\n".join(lines) + "\n")
@@ -127,6 +128,8 @@ class Sweep:
 
 def _check_sweep(config: DictConfig, can_resume: bool) -> None:
     """Raises for settings under which jobs could be taken for one another."""
+    if config.overwrite:
+        raise UserError("overwrite=true: replaces one run; choose another hydra.sweep.dir=DIR")
     if not can_resume:
         return
     if config.ckpt_path is not None or any(
@@ -159,11 +162,12 @@ def _planned_jobs(config: DictConfig) -> list[list[str]] | None:
 
 def _choose_folder(config: DictConfig, command: str, overrides: Sequence[str]) -> Path:
     resume = OmegaConf.select(config, RESUME)
-    folder = Path(config.hydra.sweep.dir)
+    folder = Path(config.hydra.sweep.dir).expanduser()
     if isinstance(resume, str):
-        if not (Path(resume) / SWEEP_FILE).is_file():
+        found = Path(resume).expanduser()
+        if not (found / SWEEP_FILE).is_file():
             raise UserError(f"{RESUME}={resume}: no directory of a sweep; give one, or true")
-        return Path(resume)
+        return found
     if not resume:
         if (folder / SWEEP_FILE).exists():
             how = "" if resume is None else f", or continue it with {RESUME}=true"

@@ -3,32 +3,33 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mnist_vision.files import EVALUATION_FILE, JOB_FILE, RESULTS_FILE, read_json
+from mnist_vision.runs.directory import JOB_FILE, RunDirectory
+from mnist_vision.runs.record import Job, TestFigures
 
 # The directory of a job that began, and its record.
-Record = tuple[Path, dict[str, Any]]
+Begun = tuple[RunDirectory, Job]
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_jobs(folder: Path) -> list[Begun]:
     """The records of the jobs that began, in their order, with their directories."""
-    found = [(path.parent, read_json(path)) for path in folder.rglob(JOB_FILE)]
+    directories = [RunDirectory(path.parent) for path in folder.rglob(JOB_FILE)]
+    found = [(directory, directory.find_job()) for directory in directories]
     return sorted(
-        ((where, record) for where, record in found if record.get("version") == 1),
-        key=lambda each: (each[1]["number"], each[0].name),
+        ((directory, job) for directory, job in found if job is not None),
+        key=lambda each: (each[1].number, each[0].path.name),
     )
 
 
-def make_rows(records: list[Record], planned: list[list[str]] | None) -> list[dict[str, str]]:
+def make_rows(begun: list[Begun], planned: list[list[str]] | None) -> list[dict[str, str]]:
     """The table: a row a job, a column for each setting that is not the same in all of them.
 
     Of a grid the jobs are those that are planned; in its directory there may be others', of an
     earlier one.
     """
     if planned is None:
-        planned = [record["overrides"] for _, record in records]
-    jobs = [(overrides, _newest(overrides, records)) for overrides in planned]
+        planned = [job.overrides for _, job in begun]
+    jobs = [(overrides, _newest(overrides, begun)) for overrides in planned]
     settings = [_by_key(overrides) for overrides, _ in jobs]
     keys = list(dict.fromkeys(key for one in settings for key in one))
     varied = [key for key in keys if len({one.get(key) for one in settings}) > 1]
@@ -52,17 +53,10 @@ def _rounded(value: str) -> str:
         return value
 
 
-def read_figures(folder: Path) -> dict[str, Any]:
-    """What a run, or the test of a checkpoint, has in its directory."""
-    held = read_json(folder / RESULTS_FILE) or read_json(folder / EVALUATION_FILE)
-    figures: dict[str, Any] = held.get("test", {})
-    return figures
-
-
-def _newest(overrides: list[str], records: list[Record]) -> Record | None:
+def _newest(overrides: list[str], begun: list[Begun]) -> Begun | None:
     """The record of a planned job: that of its last run, should what they mean have changed."""
-    own = [each for each in records if overrides in each[1]["requests"]]
-    return max(own, key=lambda each: os.path.getmtime(each[0] / JOB_FILE), default=None)
+    own = [each for each in begun if overrides in each[1].requests]
+    return max(own, key=lambda each: os.path.getmtime(each[0].path / JOB_FILE), default=None)
 
 
 def _by_key(overrides: Sequence[str]) -> dict[str, str]:
@@ -70,25 +64,45 @@ def _by_key(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _outcome(found: Record | None) -> dict[str, str]:
+def _outcome(found: Begun | None) -> dict[str, str]:
     """How a job ended, as columns of the table."""
-    folder, record = found or (Path(), {"status": "not run", "seconds": None, "reason": None})
-    # A job that says it is running, when its sweep has ended, was killed or left behind.
-    is_cut_short = record["status"] in ("running", "stopped")
-    is_complete = record["status"] == "completed"
-    results = read_json(folder / RESULTS_FILE) if is_complete else {}
-    test = read_figures(folder) if is_complete else {}
-    history = results.get("history", [])
+    if found is None:
+        return _columns("not run")
+    directory, job = found
+    if job.status != "completed":
+        # A job that says it is running, when its sweep has ended, was killed or left behind.
+        is_cut_short = job.status in ("running", "stopped")
+        status = "interrupted" if is_cut_short else job.status
+        return _columns(status, directory.path.name, job.reason, job.seconds)
+    results, test = directory.find_results(), directory.find_test()
     # Of a resumed job the record has the time since then, the results have all of it.
-    seconds = sum(results["seconds"].values()) if results else record["seconds"]
+    seconds = results.seconds.fit + results.seconds.test if results is not None else job.seconds
+    return _columns(
+        job.status,
+        directory.path.name,
+        job.reason,
+        seconds,
+        results.best.val_accuracy if results is not None else None,
+        test,
+    )
+
+
+def _columns(
+    status: str,
+    directory: str = "",
+    reason: str | None = None,
+    seconds: float | None = None,
+    val_accuracy: float | None = None,
+    test: TestFigures | None = None,
+) -> dict[str, str]:
     return {
-        "status": "interrupted" if is_cut_short else record["status"],
-        "val accuracy": _decimal(max((row["val/accuracy"] for row in history), default=None), 4),
-        "test accuracy": _decimal(test.get("accuracy"), 4),
-        "test F1": _decimal(test.get("f1"), 4),
+        "status": status,
+        "val accuracy": _decimal(val_accuracy, 4),
+        "test accuracy": _decimal(test.accuracy if test is not None else None, 4),
+        "test F1": _decimal(test.f1 if test is not None else None, 4),
         "minutes": _decimal(seconds and seconds / 60, 2),
-        "directory": folder.name,
-        "reason": record["reason"] or "",
+        "directory": directory,
+        "reason": reason or "",
     }
 
 

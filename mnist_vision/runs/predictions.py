@@ -1,0 +1,80 @@
+"""The predictions of a test: `test_predictions.npz`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from mnist_vision.data.mnist import MISSED, NUM_CLASSES
+from mnist_vision.errors import UserError
+from mnist_vision.files import write_atomically
+
+Digits = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Test digits in their order, and what a network said of each.
+
+    Args:
+        targets: `[N]` int64 in 0..9.
+        preds: `[N]` int64 in 0..9, or `MISSED`.
+        scores: `[N, 10]` float32.
+    """
+
+    targets: Digits
+    preds: Digits
+    scores: NDArray[np.float32]
+
+    @property
+    def num_mistakes(self) -> int:
+        """Number of digits whose prediction is wrong."""
+        return int((self.preds != self.targets).sum())
+
+    def write(self, path: Path) -> None:
+        """Write the three arrays, atomically."""
+        with write_atomically(path) as file:
+            np.savez_compressed(file, targets=self.targets, preds=self.preds, scores=self.scores)
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        """Read and check the three arrays.
+
+        Raises:
+            UserError: If the file is missing, damaged, or holds other shapes, types or values.
+        """
+        if not path.exists():
+            raise UserError(f"{path.name}: is missing; without it no two runs can be compared")
+        try:
+            # Opened here, for numpy leaves a damaged file open.
+            with path.open("rb") as file:
+                loaded = np.load(file, allow_pickle=False)
+                if not isinstance(loaded, NpzFile):
+                    raise ValueError("no archive")
+                targets, preds, scores = (loaded[name] for name in ("targets", "preds", "scores"))
+        # Archive, decompressor and numpy each raise errors of their own, MemoryError among them.
+        except Exception as error:
+            raise UserError(f"{path.name}: is damaged ({type(error).__name__})") from error
+        _check(path.name, targets, preds, scores)
+        return cls(targets.astype(np.int64), preds.astype(np.int64), scores)
+
+
+def _check(name: str, targets: Digits, preds: Digits, scores: NDArray[np.float32]) -> None:
+    num_images = targets.size
+    expected: list[tuple[str, NDArray[Any], tuple[int, ...], type]] = [
+        ("targets", targets, (num_images,), np.integer),
+        ("preds", preds, (num_images,), np.integer),
+        ("scores", scores, (num_images, NUM_CLASSES), np.floating),
+    ]
+    for key, array, shape, kind in expected:
+        if array.shape != shape or not np.issubdtype(array.dtype, kind):
+            raise UserError(
+                f"{name}: {key} is {array.dtype} of shape {list(array.shape)}; must be "
+                "targets [N] and preds [N] int64, scores [N, 10] float32"
+            )
+    for key, array, lowest in (("targets", targets, 0), ("preds", preds, MISSED)):
+        if not ((array >= lowest) & (array < NUM_CLASSES)).all():
+            raise UserError(f"{name}: {key} holds values outside {lowest} to {NUM_CLASSES - 1}")

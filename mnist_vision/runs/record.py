@@ -1,0 +1,233 @@
+"""What a run leaves, as typed records: results, the test of a checkpoint, a job, settings.
+
+Each record checks itself when it is made and when it is read. `VERSION` counts the changes of
+`results.json`; version 1, which named no best epoch, is still read.
+"""
+
+import json
+import math
+import reprlib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mnist_vision.errors import UserError
+
+VERSION: Literal[2] = 2
+
+Name = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """A record in a file of its own or inside another."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)
+
+    @classmethod
+    def parse(cls, content: object, name: str) -> Self:
+        """Check values that were read and make the record of them.
+
+        Args:
+            content: What a file holds.
+            name: Name of the file, for the error.
+
+        Raises:
+            UserError: Naming the file, the first wrong field, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UserError(f"{name}: {_first_error(error)}") from error
+
+    @classmethod
+    def parse_json(cls, text: bytes, name: str) -> Self:
+        """Parse a JSON object and make the record of it; see `parse`."""
+        try:
+            content = _printable(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{name}: is damaged, no JSON") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{name}: is damaged, no JSON object")
+        return cls.parse(content, name)
+
+    def to_json(self) -> bytes:
+        """The record as JSON, one field a line."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+
+class TrainFigures(Record):
+    """Loss of the last epoch, and accuracy on the fixed sample of training images after it."""
+
+    loss: NonNegative
+    accuracy: Share
+
+
+class TestFigures(Record):
+    """Metrics by their short names, and numbers of digits.
+
+    `num_images` were tested (of scenes: digits); on `num_mistakes` the prediction is wrong; on
+    `missed`, which are among these, the network found nothing. A detector adds metrics.
+    """
+
+    __test__ = False  # not a test, though pytest would take it for one
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, NonNegative]
+
+    accuracy: Share
+    f1: Share
+    num_images: Annotated[int, Field(ge=1)]
+    num_mistakes: Count
+    missed: Count = 0
+
+
+class Seconds(Record):
+    """Time of training with validation, and of the test."""
+
+    fit: NonNegative
+    test: NonNegative
+
+
+class BestEpoch(Record):
+    """The epoch, from 1, whose checkpoint validation chose, and its validation accuracy."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    val_accuracy: Share
+
+
+class Results(Record):
+    """What a completed run found: `results.json`.
+
+    Args:
+        version: Of this layout.
+        architecture: Name of the architecture.
+        status: Only a completed run has results.
+        seed: The run's seed.
+        epochs: Epochs completed.
+        num_parameters: Number of weights.
+        num_trainable_parameters: Of these, how many were trained.
+        weights: What training started from, where the architecture has a choice.
+        history: A row an epoch: `epoch`, `seconds` so far, and metrics by log key.
+        best: The epoch that was tested.
+        train: Figures of the last epoch.
+        test: Figures of the best epoch's checkpoint on all test images.
+        seconds: Times.
+        environment: Versions, device and commit.
+        overrides: What the command line asked for.
+        settings: `runs.settings.figure_settings`; None in a run that did not keep them.
+    """
+
+    version: Literal[2] = VERSION
+    architecture: Name
+    status: Literal["completed"] = "completed"
+    seed: Count
+    epochs: Annotated[int, Field(ge=1)]
+    num_parameters: Count
+    num_trainable_parameters: Count
+    weights: Name | None = None
+    history: Annotated[list[dict[str, float]], Field(min_length=1)]
+    best: BestEpoch
+    train: TrainFigures
+    test: TestFigures
+    seconds: Seconds
+    environment: dict[str, Any]
+    overrides: list[str] = []
+    settings: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or content.get("version") != 1:
+            return content
+        rows = content.get("history")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return content | {"version": VERSION}
+        accuracies = [row.get("val/accuracy") for row in rows]
+        numbers = [value for value in accuracies if isinstance(value, float | int)]
+        best = max(numbers, default=None)
+        chosen = {"epoch": accuracies.index(best) + 1, "val_accuracy": best} if numbers else None
+        return content | {"version": VERSION, "best": chosen, "epochs": len(rows)}
+
+    @field_validator("history")
+    @classmethod
+    def _check_rows(cls, history: list[dict[str, float]]) -> list[dict[str, float]]:
+        for number, row in enumerate(history, 1):
+            for key in ("train/loss", "train/accuracy", "val/accuracy"):
+                value, highest = row.get(key), 1 if key.endswith("accuracy") else math.inf
+                if value is None or not 0 <= value <= highest:
+                    raise ValueError(f"row {number}: {key}={value} must be in [0, {highest}]")
+        return history
+
+
+class Evaluation(Record):
+    """What the test of a checkpoint found: `evaluation.json`."""
+
+    version: Literal[1] = 1
+    architecture: Name
+    ckpt_path: Name
+    test: TestFigures
+    seconds: dict[str, NonNegative]
+
+
+class Job(Record):
+    """A job of a sweep: `job.json`, kept from its start.
+
+    Args:
+        version: Of this layout.
+        number: Its number in the sweep.
+        model: The architecture it trains; None for a command that trains nothing.
+        overrides: What it was asked for.
+        requests: All overrides that asked for the same settings, in whatever words.
+        status: A job that is "running" when its sweep has ended was killed.
+        reason: Why it failed or stopped.
+        seconds: Time it took; None before it ends.
+    """
+
+    version: Literal[1] = 1
+    number: Count
+    model: Name | None = None
+    overrides: list[str]
+    requests: list[list[str]] = []
+    status: Literal["running", "completed", "failed", "stopped"]
+    reason: str | None = None
+    seconds: NonNegative | None = None
+
+
+class RunSettings(Record):
+    """What a run was asked to do; each of its checkpoints carries it.
+
+    Args:
+        version: Of this layout.
+        settings: `runs.settings.run_settings`: plain values by group.
+        choices: The option that was chosen of each group of the configuration.
+        overrides: What the command line asked for.
+    """
+
+    version: Literal[1] = 1
+    settings: dict[str, Any]
+    choices: dict[str, Any] = {}
+    overrides: list[str] = []
+
+
+def _first_error(error: ValidationError) -> str:
+    """One line: the field, its value, and what is allowed."""
+    first = error.errors()[0]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    if first["type"] == "missing":
+        return f"{field[1:]} is missing"
+    # A value of the wrong type may be a book.
+    return f"{field[1:]}={reprlib.repr(first['input'])}: {message}"
+
+
+def _printable(node: Any) -> Any:
+    """The same without control characters, which could rewrite a terminal, and half characters."""
+    if isinstance(node, dict):
+        return {_printable(key): _printable(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_printable(value) for value in node]
+    if isinstance(node, str) and not node.isprintable():
+        return "".join(char if char.isprintable() else " " for char in node)
+    return node

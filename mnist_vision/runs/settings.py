@@ -1,0 +1,164 @@
+"""The settings of a run: as plain values, as a fingerprint, and as text to type."""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_vision.errors import UserError
+from mnist_vision.files import shown
+
+# Where a run writes and how it was started: not part of what it was asked to do.
+_NOT_SETTINGS = ("hydra", "sweep", "ckpt_path", "overwrite", "output_dir")
+# Where a run reads and what it logs: no figure depends on it.
+_NOT_OF_FIGURES = ("logger", "data.root", "data.download")
+_PATHS = ("ckpt_path", "data.root", "model.weights")
+OUTPUT_DIR = "${output_dir}"
+# What may change when a run goes on. A key stands for all keys below it.
+MAY_CHANGE = (
+    "data.root",
+    "data.download",
+    "logger",
+    "trainer.accelerator",
+    "trainer.detect_anomaly",
+    "trainer.devices",
+    "trainer.log_every_n_steps",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.num_nodes",
+    "trainer.profiler",
+    "trainer.strategy",
+)
+_ABSENT = object()
+
+
+def run_settings(config: DictConfig) -> dict[str, Any]:
+    """Resolve the settings of a run to plain values.
+
+    Only references to the output directory stay: a run may go on in another one.
+
+    Args:
+        config: The configuration of a command, with or without Hydra's own.
+
+    Returns:
+        Nested plain values by group.
+    """
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.update(kept, "output_dir", f"\\{OUTPUT_DIR}")  # escaped, so that it stays
+    settings: dict[str, Any] = OmegaConf.to_container(kept, resolve=True)  # type: ignore[assignment]
+    return {key: value for key, value in settings.items() if key not in _NOT_SETTINGS}
+
+
+def figure_settings(config: DictConfig) -> dict[str, Any]:
+    """Resolve those settings that a run's figures depend on: no logger, no data paths."""
+    kept = config.copy()
+    for key in _NOT_OF_FIGURES:
+        group, _, leaf = key.rpartition(".")
+        holder = OmegaConf.select(kept, group) if group else kept
+        if isinstance(holder, DictConfig):
+            OmegaConf.set_struct(holder, False)
+            holder.pop(leaf, None)
+    return run_settings(kept)
+
+
+def fingerprint(config: DictConfig) -> str:
+    """Ten hexadecimal digits that two configurations share if their figures' settings agree."""
+    text = json.dumps(figure_settings(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level: dotted keys and the values, lists among them."""
+    if not isinstance(node, Mapping) or not node:
+        return {prefix: node}
+    flat: dict[str, Any] = {}
+    for key, child in node.items():
+        flat |= flatten(child, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def check_unchanged(stored: Mapping[str, Any], config: DictConfig) -> None:
+    """Refuse a configuration that differs from stored settings in what cannot change.
+
+    Args:
+        stored: Settings of a checkpoint.
+        config: What training is to go on with.
+
+    Raises:
+        UserError: Naming the first such setting, the value it was trained with, and the way on.
+    """
+    before, now = flatten(stored), flatten(run_settings(config))
+    for key in (*now, *before):
+        if any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE):
+            continue
+        old, new = before.get(key, _ABSENT), now.get(key, _ABSENT)
+        if old != new:
+            asked = f"~{key}" if new is _ABSENT else f"{key}={json.dumps(new)}"
+            trained = f"without {key}" if old is _ABSENT else f"with {key}={json.dumps(old)}"
+            raise UserError(explain_change(asked, trained))
+
+
+def explain_change(asked: str, trained: str) -> str:
+    """Say in one line that a setting cannot change, and the way on.
+
+    Args:
+        asked: The setting as the command line has it.
+        trained: What the run was trained with, beginning with "with" or "without".
+    """
+    return (
+        f"{asked}: the run was trained {trained}, which cannot change when it goes on; leave it "
+        "out, or start a new run without ckpt_path"
+    )
+
+
+def make_paths_absolute(config: DictConfig, folder: str) -> None:
+    """Complete relative paths among the settings, which a job may change the folder of.
+
+    A path that begins with `~` is left to where it is used: another user may be there.
+
+    Args:
+        config: The configuration, changed in place.
+        folder: What the paths are relative to.
+    """
+    for key in _PATHS:
+        value = OmegaConf.select(config, key)
+        if isinstance(value, str) and not value.startswith("~"):
+            path = os.path.join(folder, value)
+            # Weights have names too.
+            if key != "model.weights" or os.path.exists(path):
+                OmegaConf.update(config, key, path)
+
+
+def typed_overrides(overrides: Any) -> list[str]:
+    """Overrides, as Hydra keeps them, as they were typed: with ${...} not resolved."""
+    typed: list[str] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
+    return typed
+
+
+def command_line(command: str, **settings: str | Path) -> str:
+    """A command to paste into a shell, quoted for Hydra and for the shell.
+
+    Args:
+        command: Name of the command.
+        settings: Paths by key; shown relative where they lie below the current folder.
+    """
+    arguments = [f"{key}={quoted(shown(path))}" for key, path in settings.items()]
+    return shlex.join(["python", "-m", f"mnist_vision.{command}", *arguments])
+
+
+def quoted(value: str | Path | None) -> str:
+    """A text, path or null as a value in Hydra's grammar."""
+    text = "null" if value is None else str(value)
+    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
+        return text
+    # Double quotes go well inside the single ones of a shell.
+    quote = Quote.single if '"' in text else Quote.double
+    return QuotedString(text.replace("${", r"\${"), quote).with_quotes()

@@ -1,0 +1,74 @@
+"""Which classes and functions the settings of a checkpoint may name.
+
+A checkpoint is a file from anywhere, and Hydra calls whatever `_target_` names. So settings that
+were read from one may name what the configuration of this program names, and the public optimizers,
+callbacks, loggers and profilers of torch and Lightning: nothing else is ever made from them.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from importlib import import_module
+from inspect import isclass
+from pathlib import Path
+from typing import Any
+
+from mnist_vision.errors import UserError
+from mnist_vision.runs.settings import OUTPUT_DIR, quoted
+
+# Public classes of these modules, by the base class that makes them what they are.
+_LIBRARIES = {
+    "torch.optim": "torch.optim.Optimizer",
+    "lightning.pytorch.callbacks": "lightning.pytorch.callbacks.Callback",
+    "lightning.pytorch.loggers": "lightning.pytorch.loggers.Logger",
+    "lightning.pytorch.profilers": "lightning.pytorch.profilers.Profiler",
+}
+
+
+def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: str) -> None:
+    """Refuse settings that would make something else than a part of this program.
+
+    Args:
+        settings: Settings of a checkpoint, nested.
+        conf_dir: The folder of the configuration.
+        typed: Keys that the user has typed on the command line: what they name is trusted.
+        where: What the settings were read from, for the error.
+
+    Raises:
+        UserError: Naming the key and what it names.
+    """
+    known = _configured_targets(conf_dir)
+    for key, value in _leaves(settings):
+        if "${" in value.replace(OUTPUT_DIR, ""):
+            raise UserError(f"{where}: {key}={value} is not a plain value: the file was changed")
+        is_target = key.rpartition(".")[2] == "_target_"
+        if is_target and not (value in known or key in typed or _is_public_class(value)):
+            raise UserError(
+                f"{where}: {key}={value} is neither a part of this program nor a known optimizer, "
+                f"callback or logger; if you trust it, add {key}={quoted(value)}"
+            )
+
+
+def _configured_targets(conf_dir: Path) -> set[str]:
+    texts = (path.read_text() for path in conf_dir.rglob("*.yaml"))
+    return {name for text in texts for name in re.findall(r"_target_: (\S+)", text)}
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested settings, by its dotted key."""
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _leaves(child, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list | tuple):
+        for index, child in enumerate(node):
+            yield from _leaves(child, f"{prefix}.{index}")
+    elif isinstance(node, str):
+        yield prefix, node
+
+
+def _is_public_class(name: str) -> bool:
+    module, _, attribute = name.rpartition(".")
+    if module not in _LIBRARIES or attribute.startswith("_"):
+        return False
+    base_module, _, base = _LIBRARIES[module].rpartition(".")
+    found = getattr(import_module(module), attribute, None)
+    return isclass(found) and issubclass(found, getattr(import_module(base_module), base))
