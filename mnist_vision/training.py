@@ -83,8 +83,10 @@ def _run(config: DictConfig, directory: RunDirectory) -> float:
     history = History()
     kept = KeptSettings(_settings(config, checkpoint))
     callbacks = [*instantiate(config.callbacks, _convert_="all").values(), history, kept]
-    loggers = _make_loggers(config)
+    loggers: list[Logger] = list(instantiate(config.get("logger") or {}).values())
     trainer: Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    if not loggers:
+        trainer.logger = DummyLogger()  # LearningRateMonitor refuses to work without one
     _check_trainer(trainer, config)
     if checkpoint is not None:
         _prepare_to_resume(directory, config, epochs_done(checkpoint))
@@ -167,15 +169,6 @@ def _settings(config: DictConfig, checkpoint: dict[str, Any] | None) -> RunSetti
         overrides, choices = list(by_key.values()), choices | started.choices
     overrides = [each for each in overrides if not each.startswith(("ckpt_path=", "overwrite="))]
     return RunSettings(settings=run_settings(config), choices=choices, overrides=overrides)
-
-
-def _make_loggers(config: DictConfig) -> list[Logger]:
-    """Make the loggers of `conf/logger`; where none is chosen, one that keeps nothing.
-
-    Callbacks such as LearningRateMonitor refuse to work without a logger.
-    """
-    loggers: list[Logger] = list(instantiate(config.get("logger") or {}).values())
-    return loggers or [DummyLogger()]
 
 
 def _finish_wandb() -> None:
@@ -284,8 +277,10 @@ def _show(results: Results, directory: RunDirectory) -> None:
     last = {
         "training time": f"{results.seconds.fit:.1f} s",
         "results": str(shown(directory.results_path)),
-        "curves, pictures": shlex.join(["tensorboard", "--logdir", str(shown(directory.path))]),
-        "test it again": command_line("evaluate", ckpt_path=directory.best_checkpoint),
     }
+    if (directory.path / "tensorboard").is_dir():
+        command = shlex.join(["tensorboard", "--logdir", str(shown(directory.path))])
+        last["curves, pictures"] = command
+    last["test it again"] = command_line("evaluate", ckpt_path=directory.best_checkpoint)
     for line in [*table(first), *test_lines(results.test), *table(last)]:
         log.info(line)

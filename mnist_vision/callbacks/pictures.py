@@ -10,5 +10,6 @@ class Pictures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs them, once, by the first process."""
-        if trainer.is_global_zero and trainer.logger is not None:
-            log_start(trainer.logger, pl_module, trainer.datamodule)  # type: ignore[arg-type,attr-defined]
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                log_start(logger, pl_module, trainer.datamodule)  # type: ignore[arg-type,attr-defined]
