@@ -154,7 +154,7 @@ def _check_command_line(
             "hydra.searchpath=[file://DIR]"
         )
     options = [argument for argument in sys.argv[1:] if argument not in args.overrides]
-    overrides = [_choose_nothing(override) for override in args.overrides]
+    overrides = [_as_hydra_takes_it(override) for override in args.overrides]
     name, resumed = args.config_name or config_name, None
     if can_resume and not args.multirun:
         resumed = find_resumed(overrides, Path(CONF_DIR))
@@ -198,11 +198,13 @@ def _parse_arguments() -> Any:
     return args
 
 
-def _choose_nothing(override: str) -> str:
-    """Writes `GROUP=null` as Hydra takes it: `GROUP=[]`."""
-    group, _, value = override.partition("=")
-    is_group = group.isidentifier() and (Path(CONF_DIR) / group).is_dir()
-    return f"{group}=[]" if is_group and value == "null" else override
+def _as_hydra_takes_it(override: str) -> str:
+    """Writes `GROUP=null` as `GROUP=[]`, and quotes a path that begins with `~`."""
+    key, _, value = override.partition("=")
+    if value.startswith("~"):
+        return f"{key}={quoted(value)}"
+    is_group = key.isidentifier() and (Path(CONF_DIR) / key).is_dir()
+    return f"{key}=[]" if is_group and value == "null" else override
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_vision.command import CONF_DIR, run_command
 from mnist_vision.files import shown
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("mnist_vision.evaluate")  # __name__ is __main__ under python -m
 
 
 def main() -> None:

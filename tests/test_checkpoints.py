@@ -13,12 +13,16 @@ import torch
 
 from mnist_vision.checkpoints import (
     AtomicCheckpointIO,
-    check_resumable,
+    add_settings,
+    epochs_done,
     load_classifier,
     read_checkpoint,
+    read_resumable,
+    stored_settings,
 )
 from mnist_vision.errors import UserError
 from mnist_vision.models.cnn import CNN
+from mnist_vision.runs.record import RunSettings
 
 
 @pytest.fixture
@@ -31,6 +35,7 @@ def save(model, path, **changes):
         "architecture": model.architecture,
         "hyper_parameters": dict(model.hparams),
         "state_dict": model.state_dict(),
+        "optimizer_states": [{}],
         "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}},
     }
     AtomicCheckpointIO().save_checkpoint(checkpoint | changes, path)
@@ -109,13 +114,34 @@ def test_an_unknown_architecture_and_weights_that_do_not_fit_are_named(model, tm
         load_classifier(save(model, tmp_path / "c.ckpt", hyper_parameters={"depth": 9}))
 
 
-def test_resuming_asks_for_the_same_network(model, path, tmp_path):
-    assert check_resumable(path, model) == 3
-    with pytest.raises(UserError, match=r"was trained with widths=\[2, 3\] instead of \[5\]"):
-        check_resumable(path, CNN(widths=[5], hidden=4))
-    other = save(model, tmp_path / "other.ckpt", architecture="vgg16")
-    with pytest.raises(UserError, match="holds vgg16, not cnn"):
-        check_resumable(other, model)
+def test_the_settings_of_a_run_come_back(model, tmp_path):
+    settings = RunSettings(settings={"seed": 3, "model": {"widths": [2, 3]}}, overrides=["seed=3"])
+    checkpoint = read_checkpoint(save(model, tmp_path / "plain.ckpt"))
+    add_settings(checkpoint, settings)
+    path = save(model, tmp_path / "a.ckpt", **checkpoint)
+    assert stored_settings(read_checkpoint(path), path) == settings
+
+
+@pytest.mark.parametrize("run", [3, {"settings": 3}, {"version": 9, "settings": {}}])
+def test_damaged_settings_are_refused(model, tmp_path, run):
+    path = save(model, tmp_path / "a.ckpt", run=run)
+    with pytest.raises(UserError, match=r"ckpt_path=.*a\.ckpt: .*must be"):
+        stored_settings(read_checkpoint(path), path)
+
+
+def test_a_checkpoint_without_settings_says_what_is_lost_and_how_to_test_it(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(UserError, match="data, optimizer, scheduler, trainer and callbacks") as info:
+        stored_settings(read_checkpoint(path), path)
+    assert "python -m mnist_vision.evaluate ckpt_path=some.ckpt data=NAME" in str(info.value)
+
+
+@pytest.mark.parametrize("missing", ["loops", "optimizer_states"])
+def test_training_goes_on_from_a_whole_state_alone(model, path, tmp_path, missing):
+    assert epochs_done(read_resumable(path)) == 3
+    other = save(model, tmp_path / "other.ckpt", **{missing: []})
+    with pytest.raises(UserError, match="holds weights without the state of training"):
+        read_resumable(other)
 
 
 def test_a_kill_at_any_moment_of_saving_leaves_a_good_checkpoint(path):

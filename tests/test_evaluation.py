@@ -33,15 +33,19 @@ def test_f1_is_the_mean_over_classes(digits):
     assert outcome.metrics["test/f1"] == pytest.approx(float(torch.stack(f1).mean()), abs=1e-6)
 
 
-def test_mistakes_and_summary():
+def test_mistakes_and_figures():
     targets = torch.tensor([1, 2, 3])
     scores = torch.eye(10)[torch.tensor([1, 7, 3])]
     pictures = torch.zeros(1, 1, 28, 28)
-    outcome = TestResult(targets, scores, pictures, {"test/accuracy": 0.666667}, 0.5)
+    metrics = {"test/accuracy": 0.666667, "test/f1": 0.5, "test/mAP@0.5": 0.25}
+    outcome = TestResult(targets, scores, pictures, metrics, 0.5)
     assert outcome.preds.tolist() == [1, 7, 3]
     assert outcome.mistakes.tolist() == [1]
-    expected = {"accuracy": 0.666667, "num_images": 3, "num_mistakes": 1, "missed": 0}
-    assert outcome.summary() == expected
+    counts = {"num_images": 3, "num_mistakes": 1, "missed": 0}
+    expected = {"accuracy": 0.666667, "f1": 0.5, "mAP@0.5": 0.25} | counts
+    assert outcome.figures().model_dump() == expected
+    assert outcome.predictions().preds.tolist() == [1, 7, 3]
+    assert outcome.predictions().num_mistakes == 1
 
 
 class FindsNothingInHalf(CNN):
@@ -54,12 +58,12 @@ class FindsNothingInHalf(CNN):
 def test_what_is_missed_is_wrong_whatever_the_target(digits):
     """A network that finds nothing has an argmax too: 0, which is right for a tenth."""
     outcome = run_test(FindsNothingInHalf().eval(), MNISTDataModule("", val_size=100))
-    summary = outcome.summary()
-    assert summary["missed"] == 100
+    figures = outcome.figures()
+    assert figures.missed == 100
     assert (outcome.preds[::2] == -1).all()
-    assert summary["num_mistakes"] >= 100
-    assert summary["accuracy"] == pytest.approx(1 - summary["num_mistakes"] / 200)
-    assert len(outcome.mistake_pictures) == summary["num_mistakes"]
+    assert figures.num_mistakes >= 100
+    assert figures.accuracy == pytest.approx(1 - figures.num_mistakes / 200)
+    assert len(outcome.mistake_pictures) == figures.num_mistakes
 
 
 def test_pictures_are_those_of_the_mistakes(digits):

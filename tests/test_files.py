@@ -1,11 +1,12 @@
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mnist_vision.errors import UserError
-from mnist_vision.files import own_folder, write_atomically
+from mnist_vision.files import lock_directory, read_json, shown, write_atomically, write_json
 
 
 def test_write_makes_the_folder_and_the_file(tmp_path):
@@ -53,8 +54,8 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
 def test_a_folder_has_one_owner(tmp_path):
     script = (
         "import pathlib, sys\n"
-        "from mnist_vision.files import own_folder\n"
-        "with own_folder(pathlib.Path(sys.argv[1])):\n"
+        "from mnist_vision.files import lock_directory\n"
+        "with lock_directory(pathlib.Path(sys.argv[1]), 'hydra.run.dir'):\n"
         "    print('mine', flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -64,8 +65,29 @@ def test_a_folder_has_one_owner(tmp_path):
         stdout=subprocess.PIPE,
     ) as other:
         assert other.stdout.readline() == b"mine\n"
-        with pytest.raises(UserError, match="another process"), own_folder(tmp_path):
+        held = pytest.raises(UserError, match=r"another process .* hydra\.run\.dir=DIR")
+        with held, lock_directory(tmp_path, "hydra.run.dir"):
             pass
         other.stdin.close()
-    with own_folder(tmp_path):
+    with lock_directory(tmp_path, "hydra.run.dir"):
         pass
+
+
+def test_a_path_is_shown_relative_where_it_lies_below_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(shown(tmp_path / "a" / "b")) == "a/b"
+    assert str(shown("a/b")) == "a/b"
+    assert shown("/elsewhere/b") == Path("/elsewhere/b")
+
+
+def test_a_file_that_is_no_json_reads_as_empty(tmp_path):
+    for content in ("{", "[1]"):
+        (tmp_path / "file").write_text(content)
+        assert read_json(tmp_path / "file") == {}
+    assert read_json(tmp_path / "missing") == {}
+
+
+def test_what_is_no_json_is_refused_and_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "results.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []

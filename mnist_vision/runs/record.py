@@ -119,7 +119,7 @@ class Results(Record):
         settings: `runs.settings.figure_settings`; None in a run that did not keep them.
     """
 
-    version: Literal[2] = VERSION
+    version: Literal[1, 2] = VERSION
     architecture: Name
     status: Literal["completed"] = "completed"
     seed: Count
@@ -148,7 +148,7 @@ class Results(Record):
         numbers = [value for value in accuracies if isinstance(value, float | int)]
         best = max(numbers, default=None)
         chosen = {"epoch": accuracies.index(best) + 1, "val_accuracy": best} if numbers else None
-        return content | {"version": VERSION, "best": chosen, "epochs": len(rows)}
+        return content | {"version": VERSION, "best": chosen}
 
     @field_validator("history")
     @classmethod

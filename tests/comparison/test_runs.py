@@ -65,28 +65,42 @@ def test_figures_come_from_the_results(tmp_path):
     assert run.figures["test_accuracy"] == 0.95
     assert run.figures["fit_seconds"] == 12
     assert run.figures["inference_ms"] == pytest.approx(0.5)
-    assert run.figures["val_accuracy"] == max(row["val/accuracy"] for row in run.history)
+    assert run.figures["val_accuracy"] == max(row["val/accuracy"] for row in run.results.history)
+
+
+def test_results_of_the_present_version_are_read_too(tmp_path):
+    """Version 1, which the other tests write, names no best epoch: it is the first of the best."""
+    write_run(tmp_path / "old")
+    (old,) = select([str(tmp_path / "old")]).runs
+    best = {"epoch": 2, "val_accuracy": old.results.history[1]["val/accuracy"]}
+    write_run(tmp_path / "new", version=2, best=best)
+    (new,) = select([str(tmp_path / "new")]).runs
+    assert new.figures["val_accuracy"] == best["val_accuracy"] < old.figures["val_accuracy"]
+    assert old.results.best.epoch == 3
+    assert old.results.version == 2
 
 
 BAD_RESULTS = [
-    ({"version": 2}, "version=2: must be 1"),
-    ({"version": None}, "version=None: must be 1"),
-    ({"architecture": 5}, "architecture=5: must be a name"),
-    ({"status": "running"}, "status='running': must be completed"),
-    ({"seed": "zero"}, "seed='zero': must be a whole number"),
-    ({"num_parameters": -1}, "num_parameters=-1: must be"),
-    ({"weights": []}, r"weights=\[\]: must be a name"),
-    ({"history": []}, r"history=\[\]: must be a list of 1"),
-    ({"history": [{"train/loss": 1}]}, "history row 1.train/accuracy=None: must be a number"),
-    ({"history": [3]}, "history row 1=3: must be an object"),
-    ({"train": None}, "train=None: must be an object"),
-    ({"train": {"loss": float("nan"), "accuracy": 1}}, "train.loss=nan: must be a number"),
-    ({"test": {"accuracy": 1.5}}, "test.accuracy=1.5: must be a number of at least 0"),
-    ({"test": "good"}, "test='good': must be an object"),
-    ({"seconds": {"fit": 1}}, "seconds.test=None: must be a number"),
-    ({"environment": "cpu"}, "environment='cpu': must be an object"),
-    ({"overrides": [1]}, r"overrides=\[1\]: must be a list of strings"),
-    ({"settings": 3}, "settings=3: must be an object"),
+    ({"version": 3}, "version=3: must be 1 or 2"),
+    ({"version": None}, "version=None: must be 1 or 2"),
+    ({"architecture": 5}, "architecture=5: must be a valid string"),
+    ({"architecture": ""}, "architecture='': String should have at least 1 character"),
+    ({"status": "running"}, "status='running': must be 'completed'"),
+    ({"seed": "zero"}, "seed='zero': must be a valid integer"),
+    ({"seed": True}, "seed=True: must be a valid integer"),
+    ({"num_parameters": -1}, "num_parameters=-1: must be greater than or equal to 0"),
+    ({"weights": []}, r"weights=\[\]: must be a valid string"),
+    ({"history": []}, r"history=\[\]: List should have at least 1 item"),
+    ({"history": [{"train/loss": 1}]}, "history=.*: row 1: train/accuracy=None must be in"),
+    ({"history": [3]}, r"history\[0\]=3: must be a valid dictionary"),
+    ({"train": None}, "train=None: must be a valid dictionary"),
+    ({"train": {"loss": float("nan"), "accuracy": 1}}, "train.loss=nan: must be a"),
+    ({"test": {"accuracy": 1.5}}, "test.accuracy=1.5: must be less than or equal to 1"),
+    ({"test": "good"}, "test='good': must be a valid dictionary"),
+    ({"seconds": {"fit": 1}}, "seconds.test is missing"),
+    ({"environment": "cpu"}, "environment='cpu': must be a valid dictionary"),
+    ({"overrides": [1]}, r"overrides\[0\]=1: must be a valid string"),
+    ({"settings": 3}, "settings=3: must be a valid dictionary"),
 ]
 
 
@@ -195,7 +209,7 @@ def test_jobs_that_left_nothing_are_kept_with_their_reason(tmp_path):
 
 
 def test_a_job_that_was_run_again_with_what_it_lacked_is_not_kept(tmp_path):
-    overrides = ["experiment=lab/vgg16", "sweep=lab", "seed=0"]
+    overrides = ["experiment=lab/vgg16", "search=lab", "seed=0"]
     write_job(tmp_path / "lab" / "a", overrides=overrides)
     write_job(tmp_path / "other" / "a", overrides=overrides)
     write_run(tmp_path / "lab" / "b", overrides=["sweep.resume=True", *overrides[:2]])
@@ -225,4 +239,4 @@ def test_a_bad_record_of_a_job_is_skipped(tmp_path, changes):
 def test_control_characters_do_not_reach_a_terminal(tmp_path):
     write_run(tmp_path, overrides=["model=cnn", "note=\x1b[31mred\n\ud800"])
     (run,) = select([str(tmp_path)]).runs
-    assert run.overrides[1] == "note= [31mred  "
+    assert run.results.overrides[1] == "note= [31mred  "

@@ -24,8 +24,8 @@ def test_runs_that_differ_in_their_seed_are_one_setting(tmp_path):
     (test,), _ = grouped(tmp_path)
     assert [setting.label for setting in test.settings] == ["cnn", "cnn lr=0.1"]
     first = test.settings[0]
-    assert [run.seed for run in first.runs] == [0, 2, 10]
-    assert first.representative.seed == 0
+    assert [run.results.seed for run in first.runs] == [0, 2, 10]
+    assert first.representative.results.seed == 0
     assert first.mean("test_accuracy") == pytest.approx((0.95 + 0.95 + 0.96) / 3)
     assert test.num_runs == 4
 

@@ -1,0 +1,103 @@
+import pytest
+
+from mnist_vision.errors import UserError
+from mnist_vision.files import lock_directory
+from mnist_vision.runs.directory import RunDirectory
+from tests.comparison.fixtures import write_job, write_run
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_new_directory_is_made_and_held(tmp_path):
+    directory = RunDirectory(tmp_path / "a" / "b")
+    with directory.take():
+        assert names(directory.path) == {".lock"}
+        with pytest.raises(UserError, match="another process"), directory.take(resumes=True):
+            pass
+    with directory.take():
+        pass
+
+
+@pytest.mark.parametrize("sign", ["results.json", "evaluation.json", "checkpoints/last.ckpt"])
+def test_a_directory_with_a_run_is_taken_by_that_run_alone(tmp_path, sign):
+    (tmp_path / sign).parent.mkdir(exist_ok=True)
+    (tmp_path / sign).write_text("old")
+    (tmp_path / "tensorboard").mkdir()
+    directory = RunDirectory(tmp_path)
+    with pytest.raises(UserError, match=r"holds a run; .*overwrite=true"), directory.take():
+        pass
+    assert (tmp_path / sign).read_text() == "old"
+    with directory.take(resumes=True):
+        assert (tmp_path / sign).read_text() == "old"
+    with directory.take(overwrite=True):
+        assert names(tmp_path) == {".lock"}
+
+
+def test_a_directory_of_a_run_that_failed_early_is_free(tmp_path):
+    (tmp_path / "train.log").write_text("error")
+    with RunDirectory(tmp_path).take():
+        assert (tmp_path / "train.log").read_text() == "error"
+
+
+def test_what_another_process_holds_is_not_overwritten(tmp_path):
+    write_run(tmp_path)
+    held = lock_directory(tmp_path, "hydra.run.dir")
+    refused = pytest.raises(UserError, match="another process")
+    with held, refused, RunDirectory(tmp_path).take(overwrite=True):
+        pass
+    assert (tmp_path / "results.json").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    refused = pytest.raises(UserError, match=r"hydra\.run\.dir=.*file/x: cannot be made")
+    with refused, RunDirectory(tmp_path / "file" / "x").take():
+        pass
+
+
+def test_a_run_is_found_from_its_checkpoint_and_a_copy_lies_in_none(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    directory.last_checkpoint.parent.mkdir(parents=True)
+    directory.last_checkpoint.touch()
+    assert RunDirectory.of_checkpoint(directory.last_checkpoint) is None  # checkpoints of another
+    (tmp_path / "run" / "train.log").touch()
+    found = RunDirectory.of_checkpoint(directory.last_checkpoint)
+    assert found.is_same(directory)
+    assert RunDirectory.of_checkpoint(tmp_path / "last.ckpt") is None
+
+
+def test_results_and_predictions_are_written_and_read(tmp_path):
+    first = RunDirectory(write_run(tmp_path / "first"))
+    results, predictions = first.read_results(), first.read_predictions()
+    second = RunDirectory(tmp_path / "second")
+    second.write_results(results, predictions)
+    assert second.read_results() == results
+    assert (second.read_predictions().scores == predictions.scores).all()
+    assert second.find_test() == results.test
+    assert second.find_job() is None
+    assert RunDirectory(tmp_path).find_results() is None
+
+
+def test_results_of_a_run_that_goes_on_are_kept_by_their_own_epoch(tmp_path):
+    directory = RunDirectory(write_run(tmp_path, epochs=7))
+    before = (tmp_path / "results.json").read_bytes()
+    directory.put_results_aside()
+    assert not directory.results_path.exists()
+    assert (tmp_path / "results_epoch_7.json").read_bytes() == before
+    directory.put_results_aside()  # nothing is left to do
+
+
+def test_a_job_is_written_and_read(tmp_path):
+    job = RunDirectory(write_job(tmp_path / "a")).read_job()
+    RunDirectory(tmp_path / "b").write_job(job)
+    assert RunDirectory(tmp_path / "b").read_job() == job
+    (tmp_path / "b" / "job.json").write_text("{")
+    assert RunDirectory(tmp_path / "b").find_job() is None
+
+
+@pytest.mark.parametrize("read", ["read_results", "read_predictions", "read_evaluation", "read_job"])
+def test_what_is_missing_is_named(tmp_path, read):
+    with pytest.raises(UserError, match=r"(results|predictions|evaluation|job).*: is missing"):
+        getattr(RunDirectory(tmp_path), read)()
