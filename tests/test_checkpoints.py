@@ -131,7 +131,9 @@ def test_damaged_settings_are_refused(model, tmp_path, run):
 
 def test_a_checkpoint_without_settings_says_what_is_lost_and_how_to_test_it(path, monkeypatch):
     monkeypatch.chdir(path.parent)
-    with pytest.raises(UserError, match="data, optimizer, scheduler, trainer and callbacks") as info:
+    with pytest.raises(
+        UserError, match="data, optimizer, scheduler, trainer and callbacks"
+    ) as info:
         stored_settings(read_checkpoint(path), path)
     assert "python -m mnist_vision.evaluate ckpt_path=some.ckpt data=NAME" in str(info.value)
 

@@ -21,6 +21,7 @@ MISTAKES = {
     "trainer.precision=bf16-true": "trainer.precision=bf16-true: must be one of 32-true, bf16",
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295",
     "trainer.limit_val_batches=0": "trainer.limit_val_batches=0: must be a number above 0",
+    "ckpt_path=none.ckpt": "ckpt_path=none.ckpt: no such file",
     "seed=1,2": "to run each of several values, add --multirun",
 }
 
@@ -64,7 +65,6 @@ LATE_MISTAKES = {
     "+optimizer.betas=3": "error: optimizer: ",
     "+trainer.strategy=abacus": "error: trainer: ",
     "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
-    "ckpt_path=none.ckpt": "ckpt_path=none.ckpt: no such file",
     "data.root=/dev/null": "data.root=/dev/null: cannot make /dev/null/MNIST/raw",
 }
 

@@ -1,5 +1,6 @@
 """Whole runs: on synthetic digits in this process, on the real ones as a user starts them."""
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -25,7 +26,7 @@ def without_times(history):
 def test_results_hold_what_was_promised(run):
     run_dir = run("seed=3")
     results = results_of(run_dir)
-    assert results["version"] == 1
+    assert results["version"] == 2
     assert results["architecture"] == "cnn"
     assert results["status"] == "completed"
     assert results["seed"] == 3
@@ -38,6 +39,9 @@ def test_results_hold_what_was_promised(run):
         assert row["epoch"] == epoch
     last = results["history"][-1]
     assert results["train"] == {"loss": last["train/loss"], "accuracy": last["train/accuracy"]}
+    accuracies = [row["val/accuracy"] for row in results["history"]]
+    best = accuracies.index(max(accuracies))
+    assert results["best"] == {"epoch": best + 1, "val_accuracy": accuracies[best]}
     assert results["test"]["num_images"] == 200
     assert results["seconds"]["fit"] > 0
     assert results["environment"]["torch"] == torch.__version__
@@ -250,13 +254,50 @@ def test_a_finished_run_can_be_trained_on_and_its_results_are_kept(run):
     assert json.loads((run_dir / "results_epoch_2.json").read_text()) == first
 
 
-def test_a_run_directory_that_is_in_use_is_refused(run, run_config, tmp_path):
-    from mnist_vision.files import own_folder
+def test_a_directory_in_use_is_refused_and_nothing_in_it_is_touched(run_task, digits, tmp_path):
+    short = ("trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+    short += ("trainer.log_every_n_steps=1",)
+    run_dir = tmp_path / "run"
+    code, output = run_task(*short, "data.val_size=100", "hydra.run.dir=run", "logger=csv")
+    assert code == 0, output.err
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    lock = (run_dir / ".lock").open("a")
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as another process would
+    last = run_dir / "checkpoints" / "last.ckpt"
+    for arguments in (
+        ("hydra.run.dir=run", "optimizer=sgd"),
+        ("hydra.run.dir=run", "overwrite=true"),
+        (f"ckpt_path={last}", "trainer.max_epochs=2"),
+    ):
+        code, output = run_task(*arguments)
+        assert code == 1
+        (line,) = output.err.splitlines()
+        assert line.startswith("error: run: another process is writing to this directory")
+    lock.close()
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
-    run_config()
-    with own_folder(tmp_path / "run"), pytest.raises(UserError, match="another process"):
-        # A second lock object in the same process stands for the second process.
-        run()
+
+def test_a_directory_that_holds_a_run_is_refused_or_replaced_whole(run_task, digits, tmp_path):
+    short = ("trainer.accelerator=cpu", "trainer.limit_train_batches=1", "data.val_size=100")
+    short += ("hydra.run.dir=run", "logger=csv", "trainer.log_every_n_steps=1")
+    assert run_task(*short, "trainer.max_epochs=2")[0] == 0
+    run_dir = tmp_path / "run"
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    code, output = run_task(*short, "seed=1")
+    assert code == 1
+    assert output.err == (
+        "error: hydra.run.dir=run: holds a run; choose another with hydra.run.dir=DIR, or replace "
+        "it with overwrite=true\n"
+    )
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    (run_dir / "results_epoch_1.json").write_text("{}")
+    code, output = run_task(*short, "seed=1", "trainer.max_epochs=1", "overwrite=true")
+    assert code == 0, output.err
+    assert results_of(run_dir)["seed"] == 1
+    assert results_of(run_dir)["epochs"] == 1
+    assert not (run_dir / "results_epoch_1.json").exists()
+    assert "overwrite=true" not in results_of(run_dir)["overrides"]
+    assert (run_dir / "train.log").read_text().count("weights, ") == 1
 
 
 # The real thing: real MNIST, real processes, real signals.
@@ -307,7 +348,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, mnist_root
     (last,) = tmp_path.rglob("last.ckpt")
     assert read_checkpoint(last)
     assert "continue with" in out
-    assert f"ckpt_path={last}" in out
+    assert f"ckpt_path={last.relative_to(tmp_path)}" in out
     assert not list(tmp_path.rglob("results.json"))
 
 

@@ -97,7 +97,9 @@ def test_a_job_is_written_and_read(tmp_path):
     assert RunDirectory(tmp_path / "b").find_job() is None
 
 
-@pytest.mark.parametrize("read", ["read_results", "read_predictions", "read_evaluation", "read_job"])
+@pytest.mark.parametrize(
+    "read", ["read_results", "read_predictions", "read_evaluation", "read_job"]
+)
 def test_what_is_missing_is_named(tmp_path, read):
     with pytest.raises(UserError, match=r"(results|predictions|evaluation|job).*: is missing"):
         getattr(RunDirectory(tmp_path), read)()

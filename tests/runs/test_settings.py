@@ -60,8 +60,9 @@ def test_nested_settings_are_flattened_and_lists_stay():
 
 
 TEXTS = [
-    "plain/a.ckpt", "a=b,c [d] {e} (f)", "it's", 'a "b"', "it's \"b\"", "ends in \\", "\\'", "ü 100 %",
-    "~/x", "$HOME/${x}", "null", "3", "true", "", " a ", "a:b", "#a;b&c|d*e?f", "-m", "a\tb",
+    "plain/a.ckpt", "a=b,c [d] {e} (f)", "it's", 'a "b"', "it's \"b\"", "ends in \\", "\\'",
+    "ü 100 %", "~/x", "$HOME/${x}", "null", "3", "true", "", " a ", "a:b",
+    "#a;b&c|d*e?f", "-m", "a\tb",
 ]  # fmt: skip
 
 
@@ -94,7 +95,10 @@ def test_a_printed_command_can_be_pasted(text, tmp_path, monkeypatch):
         ("model.widths=[8]", r"model\.widths=\[8\]: .* with model\.widths=\[16, 32, 64\]"),
         ("data.augmentation=null", r"data\.augmentation=null: .* trained without data\.augm"),
         ("~optimizer.weight_decay", r"~optimizer\.weight_decay: .* with optimizer\.weight_decay"),
-        ("+optimizer.amsgrad=true", r"optimizer\.amsgrad=true: .* trained without optimizer\.amsgrad"),
+        (
+            "+optimizer.amsgrad=true",
+            r"optimizer\.amsgrad=true: .* trained without optimizer\.amsgrad",
+        ),
         ("seed=1", r"seed=1: the run was trained with seed=0, which cannot change .* leave it out"),
         ("callbacks=ema", r"callbacks\.averaging\._target_="),
         ("trainer.precision=bf16-mixed", r'with trainer\.precision="32-true"'),

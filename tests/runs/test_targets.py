@@ -27,7 +27,11 @@ def test_what_this_program_is_configured_of_may_be_named(choices):
 
 @pytest.mark.parametrize(
     "target",
-    ["torch.optim.RMSprop", "lightning.pytorch.callbacks.Timer", "lightning.pytorch.loggers.CSVLogger"],
+    [
+        "torch.optim.RMSprop",
+        "lightning.pytorch.callbacks.Timer",
+        "lightning.pytorch.loggers.CSVLogger",
+    ],
 )
 def test_known_optimizers_callbacks_and_loggers_may_be_named(target):
     check({"part": {"_target_": target}})

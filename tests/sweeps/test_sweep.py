@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from mnist_vision.errors import Stopped, UserError
-from mnist_vision.files import own_folder
+from mnist_vision.files import lock_directory
 from mnist_vision.models.cnn import CNN
-from mnist_vision.settings import quoted
+from mnist_vision.runs.settings import quoted
 
 SHORT = (
     "trainer=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",
@@ -258,7 +258,7 @@ def test_jobs_that_ask_for_the_same_are_one_run(sweep, tmp_path):
 def test_a_job_that_another_process_is_running_is_waited_for(sweep, tmp_path):
     assert sweep("seed=0", "hydra.sweep.dir=grid")[0] == 0
     (run,) = [path.parent for path in tmp_path.glob("grid/*/results.json")]
-    held = (run / ".job.lock").open("a")
+    held = (run / ".lock").open("a")
     fcntl.flock(held, fcntl.LOCK_EX)
     threading.Timer(1, held.close).start()
     code, output = sweep("seed=0", "hydra.sweep.dir=grid", "sweep.resume=true")
@@ -345,7 +345,7 @@ def test_a_directory_holds_one_sweep(sweep, tmp_path):
     code, output = sweep("hydra.sweep.dir=grid")
     assert code == 1
     assert output.err.startswith("error: hydra.sweep.dir=grid: holds a sweep; choose another")
-    with own_folder(tmp_path / "grid"):
+    with lock_directory(tmp_path / "grid", "hydra.sweep.dir"):
         code, output = sweep("hydra.sweep.dir=grid", "sweep.resume=true")
     assert code == 1
     assert "another process is writing to this directory" in output.err
@@ -355,6 +355,7 @@ def test_a_directory_holds_one_sweep(sweep, tmp_path):
 # What is typed, and what must be in the one line that comes back.
 MISTAKES = {
     "ckpt_path=a.ckpt,b.ckpt": "ckpt_path: continues one run; a sweep is continued with",
+    "overwrite=true": "overwrite=true: replaces one run; choose another hydra.sweep.dir=DIR",
     "hydra.sweep.subdir=x": "hydra.sweep.subdir=x: must hold ${fingerprint:}",
     "model.hidden=range(0,0)": "no job to run: a setting has no values to take",
     "--config-dir=.": "--multirun: not with --config-dir or --config-path",
