@@ -148,10 +148,10 @@ def _check_command_line(
     """
     args = _parse_arguments()
     runs_task = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-    if args.config_dir is not None and args.multirun:
+    if args.multirun and (args.config_dir is not None or args.config_path is not None):
         raise UserError(
-            "--multirun: not with --config-dir; add a folder of configuration with "
-            "hydra.searchpath=[file://DIR]"
+            "--multirun: not with --config-dir or --config-path; add a folder of configuration "
+            "with hydra.searchpath=[file://DIR]"
         )
     options = [argument for argument in sys.argv[1:] if argument not in args.overrides]
     overrides = [_as_hydra_takes_it(override) for override in args.overrides]

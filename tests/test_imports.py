@@ -16,7 +16,7 @@ EDGES = {
     "quiet": set(),
     "accelerators": {"errors"},
     "limits": {"errors"},
-    "explain": {"errors"},
+    "explain": {"errors", "runs"},
     "schedules": {"errors"},
     "beginner": set(),
     "data": {"errors", "files"},

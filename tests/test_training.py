@@ -16,7 +16,13 @@ from mnist_vision import training
 from mnist_vision.checkpoints import load_classifier, read_checkpoint
 from mnist_vision.errors import Stopped, UserError
 from mnist_vision.models.cnn import CNN
+from mnist_vision.runs.settings import quoted
 from tests.conftest import results_of
+
+TINY = (
+    "trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1",
+    "trainer.log_every_n_steps=1", "data.val_size=100", "data.batch_size=20",
+)  # fmt: skip
 
 
 def without_times(history):
@@ -298,6 +304,44 @@ def test_a_directory_that_holds_a_run_is_refused_or_replaced_whole(run_task, dig
     assert not (run_dir / "results_epoch_1.json").exists()
     assert "overwrite=true" not in results_of(run_dir)["overrides"]
     assert (run_dir / "train.log").read_text().count("weights, ") == 1
+
+
+@pytest.mark.parametrize("nothing", ["logger=null", "~logger", "experiment=null", "logger=[]"])
+def test_nothing_can_be_chosen_of_a_group(run_task, digits, tmp_path, nothing):
+    code, output = run_task(*TINY, "hydra.run.dir=run", nothing)
+    assert code == 0, output.err
+    assert (tmp_path / "run" / "tensorboard").exists() == nothing.startswith("experiment")
+    assert "train/lr" in results_of(tmp_path / "run")["history"][0]
+
+
+def test_paths_may_be_relative_or_below_home_wherever_a_job_runs(
+    run_task, run_here, digits, tmp_path, monkeypatch
+):
+    """hydra.job.chdir=true has a job run in its own directory."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
+    chdir = ("hydra.job.chdir=true", "data.root=data")
+    code, output = run_task(
+        *TINY, *chdir, "model=alexnet", "model.weights=alexnet.pth", "hydra.run.dir=~/a run",
+        "model.num_trainable_blocks=0",
+    )  # fmt: skip
+    assert code == 0, output.err
+    run_dir = tmp_path / "home" / "a run"
+    assert results_of(run_dir)["weights"] == str(tmp_path / "alexnet.pth")
+    assert "home/a run/results.json" in output.out
+    kept = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")["run"]["settings"]
+    assert kept["data"]["root"] == str(tmp_path / "data")
+    code, output = run_task('ckpt_path="home/a run/checkpoints/last.ckpt"', "trainer.max_epochs=2",
+                            "hydra.job.chdir=true")  # fmt: skip
+    assert code == 0, output.err
+    assert "home/a run/results.json" in output.out
+    for path in ("~/a run/checkpoints/last.ckpt", "home/a run/checkpoints/last.ckpt"):
+        argument = f"ckpt_path={quoted(path)}" if path.startswith("home") else f"ckpt_path={path}"
+        code, output = run_here(
+            "evaluate", argument, "hydra.job.chdir=true", "trainer.accelerator=cpu"
+        )
+        assert code == 0, output.err
+        assert "test accuracy" in output.out
 
 
 # The real thing: real MNIST, real processes, real signals.
