@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ def main() -> None:
     options = _parser().parse_args()
     message, exit_code = "", 0
     try:
-        _compare(options.runs, Path(options.output))
+        runs = [os.path.expanduser(name) for name in options.runs]
+        _compare(runs, Path(options.output).expanduser())
     except UserError as error:
         message, exit_code = str(error), 1
     except OSError as error:
@@ -54,7 +56,7 @@ def _compare(arguments: Sequence[str], output: Path) -> None:
     # These take seconds to import: not before the command line is known to be right.
     from mnist_vision.comparison.report import make_report
     from mnist_vision.comparison.runs import select
-    from mnist_vision.files import write_atomically
+    from mnist_vision.files import shown, write_atomically
     from mnist_vision.quiet import quiet_libraries
 
     quiet_libraries()
@@ -66,7 +68,7 @@ def _compare(arguments: Sequence[str], output: Path) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that has no ± is still to show the rest.
         sys.stdout.reconfigure(errors="replace")
-    report.summary.append(f"report  {output / 'report.html'}")
+    report.summary.append(f"report  {shown(output / 'report.html')}")
     sys.stdout.write("\n".join([*report.summary, ""]))
 
 

@@ -41,6 +41,15 @@ def test_a_user_gets_a_report(command, tmp_path):
     assert not any(name.startswith(".") for name in written)
 
 
+def test_paths_may_lie_below_home(run_main, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_run(tmp_path / "runs" / "a")
+    code, out, err = run_main("~/runs/*", "--output=~/report")
+    assert code == 0, err
+    assert out.endswith("report  report/report.html\n")
+    assert (tmp_path / "report" / "report.html").exists()
+
+
 def test_a_second_report_does_not_read_the_first(run_main, tmp_path):
     write_run(tmp_path / "outputs" / "run")
     assert run_main()[0] == 0
