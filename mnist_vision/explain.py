@@ -2,13 +2,21 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_vision.errors import FieldError, UserError
+from mnist_vision.runs.settings import quoted
+from mnist_vision.usage import choices
 
 # Choices that are there only with an extra of this package.
 EXTRAS = {
@@ -17,6 +25,8 @@ EXTRAS = {
     "hydra/launcher/submitit_local": "submitit",
     "hydra/launcher/submitit_slurm": "submitit",
     "hydra/sweeper/optuna": "optuna",
+    "logger/mlflow": "mlflow",
+    "logger/wandb": "wandb",
 }
 
 
@@ -36,6 +46,8 @@ def explain(
         return str(error)
     if isinstance(error, MissingConfigException):
         return _explain_missing_choice(error)
+    if isinstance(error, OverrideParseException):
+        return _explain_syntax(error.override)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_override(error, known_keys)
     if isinstance(error, OSError) and error.strerror:
@@ -47,9 +59,23 @@ def explain(
     return f"{type(error).__name__}: {first_line(error)}{where}"
 
 
-def similar(word: str, known: Iterable[str]) -> str:
-    """A suggestion to put behind "unknown WORD": the most similar known word, or nothing."""
-    matches = difflib.get_close_matches(word, list(known), n=1)
+def similar(word: str, known: Iterable[str], separator: str = "/") -> str:
+    """Suggest the known word that is most similar to an unknown one.
+
+    Args:
+        word: The unknown word.
+        known: The known words.
+        separator: Of the parts of a word, the last of which is often given alone, or mistyped.
+
+    Returns:
+        Text to put behind "unknown WORD"; empty if no word is similar.
+    """
+    known = list(known)
+    matches = difflib.get_close_matches(word, known, n=1)
+    if not matches:
+        leaves = {each.rpartition(separator)[2]: each for each in reversed(known)}
+        leaf = word.rpartition(separator)[2]
+        matches = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1)]
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
@@ -72,35 +98,64 @@ def _explain_instantiation(error: BaseException, known_keys: Callable[[], list[s
         return str(FieldError(f"{key}.{cause.field}", cause.value, cause.allowed))
     if isinstance(cause, TypeError | ValueError):
         return f"{key}: {first_line(cause)}"
+    extra = EXTRAS.get(key.replace(".", "/"))
+    if extra is not None and isinstance(cause, ModuleNotFoundError):
+        return _not_installed(key, extra)
     reason = explain(cause, known_keys)
     return reason if isinstance(cause, UserError) or not key else f"{key}: {reason}"
 
 
 def _explain_missing_choice(error: MissingConfigException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    wanted = re.search(r"Could not find '([^']+)'", str(error))
-    if wanted is None or not error.options:
-        return lines[0]
-    group, _, name = wanted.group(1).rpartition("/")
-    extra = EXTRAS.get(wanted.group(1))
-    if extra is not None:
-        return f"{group}={name}: is not installed; pip install 'mnist_vision[{extra}]'"
-    choices = [option for option in error.options if not option.startswith(".")]
-    return f"{group}={name}: unknown{similar(name, choices) or '.'} Known: {', '.join(choices)}"
+    message, wanted = str(error), error.missing_cfg_file
+    if not wanted or "/" not in wanted:
+        return first_line(error)
+    # Hydra does not name a group all choices of which are nested.
+    named = re.search("Available options in '([^']+)'", message)
+    group = named.group(1) if named else wanted.partition("/")[0]
+    name = wanted.removeprefix(f"{group}/")
+    if wanted in EXTRAS:
+        return _not_installed(f"{group}={name}", EXTRAS[wanted])
+    # Hydra lists its search path, but not the choices that are nested.
+    folders = map(Path, re.findall(r"path=file://(.+)", message))
+    known = list(dict.fromkeys([*(error.options or []), *choices(folders, group)]))
+    return f"{group}={name}: unknown{similar(name, known) or '.'} Known: {', '.join(known)}"
+
+
+def _not_installed(what: str, extra: str) -> str:
+    return f"{what}: is not installed; pip install 'mnist_vision[{extra}]'"
+
+
+def _explain_syntax(argument: str) -> str:
+    """Shows how to type a value that Hydra's grammar cannot parse unless it is quoted."""
+    key, equals, value = argument.partition("=")
+    if not equals or not re.fullmatch(r"[\w.+~@:/-]+", key, re.ASCII):
+        return f"{_printable(argument)}: must be GROUP=CHOICE or KEY=VALUE, without spaces around ="
+    return f"{_printable(argument)}: Hydra cannot parse the value{_how_to_quote(key, value)}"
+
+
+def _how_to_quote(key: str, value: str) -> str:
+    if not value.isprintable():
+        return ""
+    return f"; if it is text, type {shlex.quote(f'{key}={quoted(value)}')}"
+
+
+def _printable(text: str) -> str:
+    """Text on one line: what cannot be printed is escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _explain_override(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
-    if "Ambiguous value" in str(error):
-        return f"{first_line(error)}: to run each of several values, add --multirun"
+    ambiguous = re.match("Ambiguous value for argument '(.*)'\n", str(error))
+    if ambiguous:
+        key, _, value = ambiguous.group(1).partition("=")
+        return (
+            f"{ambiguous.group(1)}: to run each of several values, add --multirun"
+            f"{_how_to_quote(key, value)}"
+        )
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown is None:
         return first_line(error)
-    key = unknown.group(1).partition("@")[0]
-    known = known_keys()
-    # A key whose last part alone is given or wrong is often meant.
-    leaves = {known_key.rpartition(".")[2]: known_key for known_key in known}
-    suggestion = similar(key, known)
-    if not suggestion:
-        match = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1)
-        suggestion = f"; did you mean {leaves[match[0]]}?" if match else ""
+    key, known = unknown.group(1), known_keys()
+    name = key.partition("@")[0]
+    suggestion = "" if name in known else similar(name, known, separator=".")
     return f"unknown key {key}{suggestion or '; --cfg job lists all'}"
