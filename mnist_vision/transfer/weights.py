@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
@@ -101,10 +102,11 @@ def _download(name: str, source: WeightsEnum) -> Path:
             f"model.weights={name}: cannot make the folder {folder} ({error.strerror}); "
             "TORCH_HOME=DIR in front of the command chooses another"
         ) from error
+    rank_zero_only(log.info)("model.weights=%s: fetching %s into %s", name, source.url, folder)
     usual_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none
     try:
-        torch.hub.download_url_to_file(source.url, str(path), digest)
+        torch.hub.download_url_to_file(source.url, str(path), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError, HTTPException) as error:
         raise UserError(
             f"model.weights={name}: cannot get {source.url} ({reason(error)}); put that file into "

