@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from mnist_vision.limits import check_limits
 from mnist_vision.resume import ResumedRun, find_resumed
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.settings import fingerprint, make_paths_absolute, quoted
+from mnist_vision.usage import help_text
 
 if TYPE_CHECKING:  # a single run needs none of it
     from mnist_vision.sweeps.sweep import Sweep
@@ -90,7 +92,7 @@ def run_command(task: Task, config_name: str, *, can_resume: bool = False) -> No
     sweep, message, exit_code = None, "", 0
     with ExitStack() as held:
         try:
-            name, sweep = _check_command_line(config_name, can_resume, held)
+            name, sweep = _check_command_line(config_name, can_resume, held, task)
             hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=name)(_Job(task))()
         except Stopped as stopped:
             message, exit_code = str(stopped), stopped.exit_code
@@ -134,7 +136,7 @@ def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:
 
 
 def _check_command_line(
-    config_name: str, can_resume: bool, held: ExitStack
+    config_name: str, can_resume: bool, held: ExitStack, task: Task
 ) -> tuple[str, "Sweep | None"]:
     """Finds mistakes before anything is written, and takes the directory that is written to.
 
@@ -142,12 +144,14 @@ def _check_command_line(
         config_name: The primary configuration of the command.
         can_resume: Whether `ckpt_path` names a run to go on with.
         held: Holds the directory from here on.
+        task: What the command does; the docstring of its module describes it in the help.
 
     Returns:
         The name of the configuration to compose, and the sweep, if it is one that is asked for.
     """
-    args = _parse_arguments()
-    runs_task = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+    parser = get_args_parser()
+    args = _parse_arguments(parser)
+    runs_task = not (args.hydra_help or args.cfg or args.info or args.shell_completion)
     if args.multirun and (args.config_dir is not None or args.config_path is not None):
         raise UserError(
             "--multirun: not with --config-dir or --config-path; add a folder of configuration "
@@ -166,6 +170,11 @@ def _check_command_line(
     if not runs_task:
         return name, None
     with _composer(args) as app:
+        if args.help:
+            described = str(sys.modules[task.__module__].__doc__).splitlines()[0]
+            config = app.compose_config(name, overrides, run_mode=RunMode.RUN)
+            sys.stdout.write(help_text(described, config, parser))
+            sys.exit()
         is_sweep = args.multirun or app.get_mode(name, overrides) == RunMode.MULTIRUN
         mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
         config = app.compose_config(name, overrides, run_mode=mode)
@@ -186,9 +195,8 @@ def _check_command_line(
     return name, None
 
 
-def _parse_arguments() -> Any:
+def _parse_arguments(parser: ArgumentParser) -> Any:
     """Parses the command line; ends the process where an option is unknown."""
-    parser = get_args_parser()
     args, unknown = parser.parse_known_args()
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]

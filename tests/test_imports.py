@@ -16,7 +16,8 @@ EDGES = {
     "quiet": set(),
     "accelerators": {"errors"},
     "limits": {"errors"},
-    "explain": {"errors", "runs"},
+    "explain": {"errors", "runs", "usage"},
+    "usage": set(),
     "schedules": {"errors"},
     "beginner": set(),
     "data": {"errors", "files"},
@@ -33,7 +34,7 @@ EDGES = {
     "resume": {"checkpoints", "errors", "files", "models", "runs"},
     "memory": set(),
     "sweeps": {"errors", "files", "memory", "runs"},
-    "command": {"errors", "explain", "limits", "resume", "runs", "sweeps"},
+    "command": {"errors", "explain", "limits", "resume", "runs", "sweeps", "usage"},
     "training": {
         "accelerators",
         "callbacks",
