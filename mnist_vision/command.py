@@ -174,7 +174,7 @@ def _check_command_line(
             described = str(sys.modules[task.__module__].__doc__).splitlines()[0]
             config = app.compose_config(name, overrides, run_mode=RunMode.RUN)
             sys.stdout.write(help_text(described, config, parser))
-            sys.exit()
+            sys.exit(0)
         is_sweep = args.multirun or app.get_mode(name, overrides) == RunMode.MULTIRUN
         mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
         config = app.compose_config(name, overrides, run_mode=mode)
