@@ -240,6 +240,9 @@ def _take_directory(config: DictConfig, resumed: ResumedRun | None) -> AbstractC
         is_own = resumed.directory is not None and directory.is_same(resumed.directory)
         if is_own and config.overwrite:
             raise UserError("overwrite=true: would delete the run that ckpt_path goes on with")
+        if is_own:
+            # The record of how the run was started stays as it is.
+            sys.argv.append("hydra.output_subdir=null")
     sys.argv.append(f"hydra.run.dir={quoted(directory.path)}")
     return directory.take(resumes=is_own, overwrite=config.overwrite)
 

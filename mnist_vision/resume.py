@@ -60,9 +60,6 @@ class ResumedRun:
         ]
         if "hydra.run.dir" not in typed:
             self.overrides.append(f"hydra.run.dir={quoted(self._choose_directory(checkpoint))}")
-        if self.directory is not None:
-            # The record of how the run was started stays as it is.
-            self.overrides.append("hydra.output_subdir=null")
         _store(conf_dir, stored.settings, {"logger"} & typed)
 
     def check(self, config: DictConfig) -> None:

@@ -160,6 +160,7 @@ def test_what_may_change_is_applied_and_recorded(train, started, tmp_path, mnist
     kept = read_checkpoint(last_of(tmp_path / "new"))["run"]["settings"]
     assert kept["data"]["root"] == str(tmp_path / "elsewhere")
     assert kept["logger"].keys() == {"tensorboard"}
+    assert (tmp_path / "new" / ".hydra" / "overrides.yaml").exists()
     assert results_of(run_dir)["epochs"] == 1  # the old run stays as it was
 
 
@@ -209,6 +210,10 @@ TAMPERED = {
     ),
     "an interpolation": lambda run: run["settings"]["data"].update(root="${oc.env:HOME}"),
     "the architecture": None,
+    "logging": lambda run: run["settings"].update(
+        hydra={"job_logging": {"handlers": {"file": {"class": "os.system"}}}}
+    ),
+    "defaults": lambda run: run["settings"].update(defaults=["/evil"]),
     "no settings": lambda run: run.update(settings=3),
     "a group": lambda run: run["settings"].update(optimizer=[1]),
     "a missing group": lambda run: run["settings"].pop("model"),

@@ -210,6 +210,15 @@ class RunSettings(Record):
     choices: dict[str, Any] = {}
     overrides: list[str] = []
 
+    @field_validator("settings")
+    @classmethod
+    def _check_keys(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        # Hydra would take these for its own, logging with its classes among them.
+        reserved = {"hydra", "defaults"} & settings.keys()
+        if reserved:
+            raise ValueError(f"{reserved.pop()} is not a setting of a run")
+        return settings
+
 
 def _first_error(error: ValidationError) -> str:
     """One line: the field, its value, and what is allowed."""
