@@ -98,9 +98,10 @@ def _explain_instantiation(error: BaseException, known_keys: Callable[[], list[s
         return str(FieldError(f"{key}.{cause.field}", cause.value, cause.allowed))
     if isinstance(cause, TypeError | ValueError):
         return f"{key}: {first_line(cause)}"
-    extra = EXTRAS.get(key.replace(".", "/"))
-    if extra is not None and isinstance(cause, ModuleNotFoundError):
-        return _not_installed(key, extra)
+    for choice, extra in EXTRAS.items():
+        part = choice.replace("/", ".")
+        if f"{key}.".startswith(f"{part}.") and isinstance(cause, ImportError):
+            return _not_installed(part, extra)
     reason = explain(cause, known_keys)
     return reason if isinstance(cause, UserError) or not key else f"{key}: {reason}"
 

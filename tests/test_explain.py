@@ -127,7 +127,8 @@ def test_what_is_no_setting_is_told(argument):
     assert explained_override(argument) == expected
 
 
-def test_an_extra_that_a_logger_needs_is_named():
-    error = InstantiationException("Error in call\nfull_key: logger.mlflow")
-    error.__cause__ = ModuleNotFoundError("Requirement 'mlflow>=1.0.0' not met.")
-    assert explained(error) == "logger.mlflow: is not installed; pip install 'mnist_vision[mlflow]'"
+@pytest.mark.parametrize("key", ["logger.wandb", "logger.wandb.settings"])
+def test_an_extra_that_a_logger_needs_is_named(key):
+    error = InstantiationException(f"Error in call\nfull_key: {key}")
+    error.__cause__ = ModuleNotFoundError("No module named 'wandb'")
+    assert explained(error) == "logger.wandb: is not installed; pip install 'mnist_vision[wandb]'"
