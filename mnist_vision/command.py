@@ -190,7 +190,7 @@ def _check_command_line(
             sweep = Sweep(config_name, config, overrides)
             sys.argv.append(f"hydra.sweep.dir={quoted(sweep.folder)}")
             return name, sweep
-        if "LOCAL_RANK" not in os.environ:  # else the process that started this one holds it
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # else the first process holds it
             held.enter_context(_take_directory(config, resumed))
     return name, None
 
@@ -234,17 +234,17 @@ def _composer(args: Any) -> Iterator[Hydra]:
 def _take_directory(config: DictConfig, resumed: ResumedRun | None) -> AbstractContextManager[None]:
     """Checks a resumed run's settings, and takes the directory; tells Hydra which it is."""
     directory = RunDirectory(Path(config.hydra.run.dir).expanduser().absolute())
-    is_own = False
+    is_own, overwrite = False, bool(config.get("overwrite"))
     if resumed is not None:
         resumed.check(config)
         is_own = resumed.directory is not None and directory.is_same(resumed.directory)
-        if is_own and config.overwrite:
+        if is_own and overwrite:
             raise UserError("overwrite=true: would delete the run that ckpt_path goes on with")
         if is_own:
             # The record of how the run was started stays as it is.
             sys.argv.append("hydra.output_subdir=null")
     sys.argv.append(f"hydra.run.dir={quoted(directory.path)}")
-    return directory.take(resumes=is_own, overwrite=config.overwrite)
+    return directory.take(resumes=is_own, overwrite=overwrite)
 
 
 class _Job:

@@ -70,6 +70,16 @@ def check_whole(field: str, value: object, low: int, high: int | None = None) ->
         raise FieldError(field, value, allowed)
 
 
+def check_flag(field: str, value: object) -> None:
+    """Raises unless `value` is true or false.
+
+    Raises:
+        FieldError: Naming the field and the value.
+    """
+    if not isinstance(value, bool):
+        raise FieldError(field, value, "true or false")
+
+
 def check_choice(field: str, value: object, choices: Sequence[str]) -> None:
     """Raises unless `value` is one of `choices`.
 

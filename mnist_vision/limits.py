@@ -3,13 +3,15 @@
 The classes of this package check their own arguments.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.errors import check_choice, check_real, check_whole
+from mnist_vision.errors import check_choice, check_flag, check_real, check_whole
 
-LIMITS = {
+LIMITS: dict[str, Callable[[str, object], None]] = {
+    "overwrite": check_flag,
     "seed": partial(check_whole, low=0, high=2**32 - 1),
     "optimizer.lr": partial(check_real, low=0, open_low=True),
     "optimizer.weight_decay": partial(check_real, low=0),

@@ -22,6 +22,7 @@ MISTAKES = {
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295",
     "trainer.limit_val_batches=0": "trainer.limit_val_batches=0: must be a number above 0",
     "ckpt_path=none.ckpt": "ckpt_path=none.ckpt: no such file",
+    "overwrite=no": "overwrite=no: must be true or false",
     "seed=1,2": "to run each of several values, add --multirun",
 }
 

@@ -29,6 +29,12 @@ EVALUATION_FILE = "evaluation.json"
 BENCHMARK_FILE = "benchmark.json"
 JOB_FILE = "job.json"
 CHECKPOINTS = "checkpoints"
+# What runs write beside these and `CHECKPOINTS`: logs, loggers' files, a profile, and, of the
+# benchmark, runs.
+_OTHERS = (
+    "*.log", ".hydra", "tensorboard", "csv", "mlflow.db", "mlflow_artifacts", "wandb",
+    "results_epoch_*.json", "*-profile.txt", "speedrun_*",
+)  # fmt: skip
 # A directory with one of these holds a run.
 _SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, f"{CHECKPOINTS}/*.ckpt")
 
@@ -109,10 +115,10 @@ class RunDirectory:
         return f"hydra.run.dir={shown(self.path)}: holds a run; {ways}"
 
     def clear(self) -> None:
-        """Delete everything but the lock."""
-        for path in self.path.iterdir():
-            if path.name == ".lock":
-                continue
+        """Delete what runs write, and nothing else: the directory may be somebody's."""
+        files = (RESULTS_FILE, PREDICTIONS_FILE, EVALUATION_FILE, BENCHMARK_FILE, JOB_FILE)
+        patterns = (*files, CHECKPOINTS, *_OTHERS)
+        for path in [found for pattern in patterns for found in self.path.glob(pattern)]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

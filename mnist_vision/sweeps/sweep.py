@@ -128,7 +128,7 @@ class Sweep:
 
 def _check_sweep(config: DictConfig, can_resume: bool) -> None:
     """Raises for settings under which jobs could be taken for one another."""
-    if config.overwrite:
+    if config.get("overwrite"):
         raise UserError("overwrite=true: replaces one run; choose another hydra.sweep.dir=DIR")
     if not can_resume:
         return

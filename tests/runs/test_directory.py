@@ -31,8 +31,9 @@ def test_a_directory_with_a_run_is_taken_by_that_run_alone(tmp_path, sign):
     assert (tmp_path / sign).read_text() == "old"
     with directory.take(resumes=True):
         assert (tmp_path / sign).read_text() == "old"
+    (tmp_path / "letter.txt").write_text("dear")
     with directory.take(overwrite=True):
-        assert names(tmp_path) == {".lock"}
+        assert names(tmp_path) == {".lock", "letter.txt"}
 
 
 def test_a_directory_of_a_run_that_failed_early_is_free(tmp_path):
