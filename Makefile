@@ -35,7 +35,7 @@ train: $(BASE) ## Train a CNN on MNIST and test it (about 3 minutes)
 	$(BIN)/python -m mnist_vision.train $(ARGS)
 
 lab: $(BASE) ## Train the lab's four networks, compare them in one report (about 20 minutes)
-	@$(BIN)/python -m mnist_vision.train sweep=lab hydra.sweep.dir=outputs/lab sweep.resume=true $(ARGS); \
+	@$(BIN)/python -m mnist_vision.train search=lab hydra.sweep.dir=outputs/lab sweep.resume=true $(ARGS); \
 	status=$$?; test $$status -lt 128 || exit $$status; \
 	$(BIN)/python -m mnist_vision.compare outputs/lab --output outputs/lab && exit $$status
 

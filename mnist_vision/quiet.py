@@ -23,6 +23,8 @@ def quiet_libraries() -> None:
     logging.getLogger("lightning.pytorch.loggers.mlflow").addFilter(_is_not_new_experiment)
     # The data is in memory: a worker process would only slow it down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # As it should: debug=overfit.
+    warnings.filterwarnings("ignore", message="You requested to overfit but enabled .*")
     # mAP@0.5 is mAP0.5 there.
     warnings.filterwarnings("ignore", message="MLFlow only allows .* characters in metric name.*")
     # MLflow's own use of SQLAlchemy.

@@ -64,7 +64,7 @@ LATE_MISTAKES = {
     "+model.depth=3": "unexpected keyword argument 'depth'",
     "scheduler.warmup=2": "scheduler.warmup=2: must be a number",
     "+optimizer.betas=3": "error: optimizer: ",
-    "+trainer.strategy=abacus": "error: trainer: ",
+    "trainer.strategy=abacus": "error: trainer: ",
     "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
     "data.root=/dev/null": "data.root=/dev/null: cannot make /dev/null/MNIST/raw",
 }
@@ -113,7 +113,7 @@ def test_gpu_without_a_gpu_is_refused(run_task, monkeypatch):
 
 def test_an_output_directory_that_cannot_be_made_is_named(run_task, tmp_path):
     (tmp_path / "outputs").touch()
-    code, output = run_task("trainer=smoke")
+    code, output = run_task("debug=smoke")
     assert code == 1
     assert output.err.startswith("error: ")
     assert "outputs" in output.err

@@ -87,7 +87,7 @@ def test_a_wheel_trains_in_another_directory(installed, tmp_path, mnist_root):
     module, conf = where_it_runs_from(cwd=tmp_path, path=installed)
     assert module.is_relative_to(installed)
     assert conf == installed / "mnist_vision" / "conf"
-    done = python("-m", "mnist_vision.train", "trainer=smoke", cwd=tmp_path, path=installed)
+    done = python("-m", "mnist_vision.train", "debug=smoke", cwd=tmp_path, path=installed)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("outputs/cnn/*/results.json"))) == 1
 

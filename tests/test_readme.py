@@ -55,7 +55,7 @@ def made_small(arguments):
         added.append("seed=0")
     if any(a.startswith("optimizer.lr=") and "," in a for a in arguments):
         added.append("optimizer.lr=1e-3")
-    if any(a.startswith("sweep=optuna") for a in arguments):
+    if any(a.startswith("search=optuna") for a in arguments):
         added.append("hydra.sweeper.n_trials=1")
     return added
 
@@ -144,8 +144,8 @@ def test_make_lab_trains_what_there_is_and_reports_the_rest(
 ):
     """What `make lab` runs; VGG16 has no weights."""
     recipe = (ROOT / "Makefile").read_text()
-    assert "mnist_vision.train sweep=lab hydra.sweep.dir=outputs/lab sweep.resume=true" in recipe
-    arguments = ("sweep=lab", "hydra.sweep.dir=outputs/lab", "sweep.resume=true")
+    assert "mnist_vision.train search=lab hydra.sweep.dir=outputs/lab sweep.resume=true" in recipe
+    arguments = ("search=lab", "hydra.sweep.dir=outputs/lab", "sweep.resume=true")
     monkeypatch.setenv("VGG16_WEIGHTS", "missing.pth")
     code, output = run_task(*arguments, *SMALL)
     assert code == 1
@@ -177,7 +177,7 @@ def test_the_architecture_it_adds_works(tmp_path, mnist_root):
             added.append(Path(path).suffix)
     assert sorted(added) == [".py", ".yaml"]
     done = subprocess.run(
-        [sys.executable, "-m", "mnist_vision.train", "model=mlp", "trainer=smoke", "logger=csv"],
+        [sys.executable, "-m", "mnist_vision.train", "model=mlp", "debug=smoke", "logger=csv"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

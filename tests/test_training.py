@@ -349,7 +349,7 @@ def test_paths_may_be_relative_or_below_home_wherever_a_job_runs(
 
 def start(tmp_path, *args):
     return subprocess.Popen(
-        [sys.executable, "-m", "mnist_vision.train", "trainer=smoke", *args],
+        [sys.executable, "-m", "mnist_vision.train", "debug=smoke", *args],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -358,7 +358,7 @@ def start(tmp_path, *args):
 
 
 def test_train_then_evaluate_on_real_digits(command, mnist_root, tmp_path):
-    done = command("train", "trainer=smoke")
+    done = command("train", "debug=smoke")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
@@ -399,7 +399,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, mnist_root
 def test_a_signalled_run_goes_on_with_the_settings_it_was_started_with(
     command, tmp_path, mnist_root
 ):
-    done = command("train", "trainer=smoke", "seed=5", "optimizer=sgd", "callbacks=ema")
+    done = command("train", "debug=smoke", "seed=5", "optimizer=sgd", "callbacks=ema")
     assert done.returncode == 0, done.stderr
     (run_dir,) = tmp_path.glob("outputs/cnn/*")
     record = (run_dir / ".hydra" / "overrides.yaml").read_text()
@@ -419,7 +419,7 @@ def test_a_run_goes_on_without_the_environment_variable_it_was_started_with(
     digits, run_task, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("WHERE", "cpu")
-    settings = ("trainer=smoke", "data.val_size=100", "trainer.accelerator='${oc.env:WHERE}'")
+    settings = ("debug=smoke", "data.val_size=100", "trainer.accelerator='${oc.env:WHERE}'")
     code, output = run_task(*settings)
     assert code == 0, output.err
     monkeypatch.delenv("WHERE")
@@ -435,7 +435,7 @@ def test_a_full_disk_ends_the_run_with_one_line(tmp_path, mnist_root):
         "import resource, sys\n"
         "from mnist_vision.train import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n"
-        "sys.argv[1:] = ['trainer=smoke']\n"
+        "sys.argv[1:] = ['debug=smoke']\n"
         "main()\n"
     )
     done = subprocess.run(
@@ -447,7 +447,7 @@ def test_a_full_disk_ends_the_run_with_one_line(tmp_path, mnist_root):
 
 
 def test_jobs_of_a_sweep_have_directories_of_their_own(command, mnist_root, tmp_path):
-    done = command("train", "-m", "trainer=smoke", "seed=0,1")
+    done = command("train", "-m", "debug=smoke", "seed=0,1")
     assert done.returncode == 0, done.stderr
     results = tmp_path.glob("outputs/multirun/*/cnn_*/results.json")
     assert sorted(json.loads(path.read_text())["seed"] for path in results) == [0, 1]

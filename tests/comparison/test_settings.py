@@ -66,7 +66,7 @@ def test_other_test_digits_are_another_test(tmp_path):
     ("overrides", "label"),
     [
         ([], "cnn"),
-        (["model=cnn", "sweep=lab", "hydra.sweep.dir=x", "logger=csv", "hydra/sweeper=o"], "cnn"),
+        (["model=cnn", "search=lab", "hydra.sweep.dir=x", "logger=csv", "hydra/sweeper=o"], "cnn"),
         (["experiment=lab/cnn"], "lab/cnn"),
         (["optimizer.lr=0.1", "+experiment=speedrun"], "cnn speedrun lr=0.1"),
         (["optimizer.lr=0.00123456789", "data.root=/x", "output_dir=y"], "cnn lr=0.00123"),

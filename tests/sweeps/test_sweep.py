@@ -22,7 +22,7 @@ from mnist_vision.models.cnn import CNN
 from mnist_vision.runs.settings import quoted
 
 SHORT = (
-    "trainer=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",
+    "debug=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",
     "logger=csv", "callbacks=default", "~callbacks.learning_rate", "model.widths=[4]",
 )  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_a_stopped_sweep_says_what_did_not_run_and_is_finished_by_resuming(
 def test_a_search_that_is_resumed_makes_the_same_proposals(sweep, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     search = (
-        "sweep=optuna_cnn", "trainer=smoke", "trainer.limit_train_batches=2",
+        "search=optuna_cnn", "debug=smoke", "trainer.limit_train_batches=2",
         "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.n_startup_trials=2",
     )  # fmt: skip
     code, output = sweep(*search, "hydra.sweep.dir=whole")
@@ -174,7 +174,7 @@ def test_a_search_that_is_resumed_makes_the_same_proposals(sweep, tmp_path, monk
 
 def test_a_search_all_of_whose_trials_fail_says_why(sweep, tmp_path):
     pytest.importorskip("optuna")
-    code, output = sweep("sweep=optuna_cnn", "hydra.sweeper.n_trials=2", "data.val_size=-5")
+    code, output = sweep("search=optuna_cnn", "hydra.sweeper.n_trials=2", "data.val_size=-5")
     assert code == 1
     assert "2 of 2 jobs did not complete: data.val_size=-5: must be a whole" in output.err
     assert [row["status"] for row in table_of(only_sweep(tmp_path))] == ["failed", "failed"]
@@ -183,7 +183,7 @@ def test_a_search_all_of_whose_trials_fail_says_why(sweep, tmp_path):
 def test_the_search_over_rates_of_vgg16_runs(digits, run_task, tmp_path):
     pytest.importorskip("optuna")
     short = [setting for setting in SHORT if not setting.startswith("model.")]
-    search = ("sweep=optuna_vgg16", "hydra.sweeper.n_trials=1", "model.weights=null")
+    search = ("search=optuna_vgg16", "hydra.sweeper.n_trials=1", "model.weights=null")
     code, output = run_task(*short, *search)
     assert code == 0, output.err
     (row,) = table_of(only_sweep(tmp_path))
@@ -208,7 +208,7 @@ def test_a_search_goes_on_after_a_failed_trial(sweep, tmp_path, monkeypatch):
         on_fit_start(self)
 
     monkeypatch.setattr(CNN, "on_fit_start", fail_first)
-    code, output = sweep("sweep=optuna_cnn", "trainer=smoke", "hydra.sweeper.n_trials=3")
+    code, output = sweep("search=optuna_cnn", "debug=smoke", "hydra.sweeper.n_trials=3")
     assert code == 1
     assert output.err.endswith("error: 1 of 3 jobs did not complete: the first trial fails\n")
     rows = table_of(only_sweep(tmp_path))
@@ -288,7 +288,7 @@ def test_a_sweep_may_be_called_anything(sweep, tmp_path):
 
 def test_one_job_of_a_search_can_be_continued_alone(sweep, run_task, tmp_path):
     pytest.importorskip("optuna")
-    search = ("sweep=optuna_cnn", "hydra.sweeper.n_trials=1", "trainer.max_epochs=1")
+    search = ("search=optuna_cnn", "hydra.sweeper.n_trials=1", "trainer.max_epochs=1")
     assert sweep(*search, "hydra.sweep.dir=search")[0] == 0
     (last,) = tmp_path.glob("search/*/checkpoints/last.ckpt")
     code, output = run_task(f"ckpt_path={last}", "trainer.max_epochs=2")
@@ -366,7 +366,7 @@ MISTAKES = {
     "sweep.resume=true": "outputs/multirun has no sweep of this command",
     "hydra.sweep.dir=/dev/null/x": "hydra.sweep.dir=/dev/null/x: cannot be written to",
     "hydra/launcher=jobilb": "hydra/launcher=jobilb: unknown; did you mean joblib?",
-    "sweep=optuna_cmm": "sweep=optuna_cmm: unknown; did you mean optuna_cnn?",
+    "search=optuna_cmm": "search=optuna_cmm: unknown; did you mean optuna_cnn?",
 }
 
 
@@ -385,7 +385,7 @@ def test_a_mistake_is_one_line_and_leaves_no_directory(run_task, tmp_path, argum
 
 def test_a_killed_sweep_is_finished_as_if_it_had_not_been(command, mnist_root, tmp_path):
     args = (
-        "-m", "trainer=smoke", "trainer.max_epochs=2", "seed=0,1", "logger=csv",
+        "-m", "debug=smoke", "trainer.max_epochs=2", "seed=0,1", "logger=csv",
         "hydra.sweep.dir=sweep",
     )  # fmt: skip
     with subprocess.Popen(
@@ -421,7 +421,7 @@ def test_slurm_where_there_is_none_is_one_line(run_task):
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_launchers_spread_a_sweep_over_processes(command, mnist_root, tmp_path, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
-    args = ("-m", f"hydra/launcher={launcher}", "trainer=smoke", "seed=0,1", "logger=csv")
+    args = ("-m", f"hydra/launcher={launcher}", "debug=smoke", "seed=0,1", "logger=csv")
     done = command("train", *args)
     assert done.returncode == 0, done.stderr
     rows = table_of(only_sweep(tmp_path))
