@@ -11,7 +11,9 @@ from tests.conftest import synthetic_digits
 def test_every_image_counts_once_whatever_the_batches(digits, eval_batch_size):
     torch.manual_seed(0)
     model = CNN(widths=[2, 3]).eval()
-    datamodule = MNISTDataModule("", val_size=100, eval_batch_size=eval_batch_size)
+    datamodule = MNISTDataModule(
+        "", val_size=100, eval_batch_size=eval_batch_size, augmentation=None
+    )
     outcome = run_test(model, datamodule, accelerator="cpu")
     images, targets = synthetic_digits(200, seed=len("test"))
     assert torch.equal(outcome.targets, targets)
@@ -24,7 +26,7 @@ def test_every_image_counts_once_whatever_the_batches(digits, eval_batch_size):
 def test_f1_is_the_mean_over_classes(digits):
     """Against the definition: 2 TP / (2 TP + FP + FN), a mean over the ten classes."""
     torch.manual_seed(1)
-    outcome = run_test(CNN(widths=[4]).eval(), MNISTDataModule("", val_size=100))
+    outcome = run_test(CNN(widths=[4]).eval(), MNISTDataModule("", augmentation=None))
     f1 = []
     for digit in range(10):
         is_pred, is_target = outcome.preds == digit, outcome.targets == digit
@@ -57,7 +59,7 @@ class FindsNothingInHalf(CNN):
 
 def test_what_is_missed_is_wrong_whatever_the_target(digits):
     """A network that finds nothing has an argmax too: 0, which is right for a tenth."""
-    outcome = run_test(FindsNothingInHalf().eval(), MNISTDataModule("", val_size=100))
+    outcome = run_test(FindsNothingInHalf().eval(), MNISTDataModule("", augmentation=None))
     figures = outcome.figures()
     assert figures.missed == 100
     assert (outcome.preds[::2] == -1).all()
@@ -68,7 +70,7 @@ def test_what_is_missed_is_wrong_whatever_the_target(digits):
 
 def test_pictures_are_those_of_the_mistakes(digits):
     torch.manual_seed(0)
-    datamodule = MNISTDataModule("", val_size=100, eval_batch_size=77)
+    datamodule = MNISTDataModule("", eval_batch_size=77, augmentation=None)
     outcome = run_test(CNN(widths=[2]).eval(), datamodule)
     images, _ = synthetic_digits(200, seed=len("test"))
     torch.testing.assert_close(outcome.mistake_pictures, images[outcome.mistakes] / 255)

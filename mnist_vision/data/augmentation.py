@@ -25,7 +25,7 @@ class RandomAffine:
         FieldError: If an amount is outside its range.
     """
 
-    def __init__(self, degrees: float = 0.0, shift: float = 0.0, scale: float = 0.0) -> None:
+    def __init__(self, degrees: float, shift: float, scale: float) -> None:
         check_real("degrees", degrees, 0, 180)
         check_real("shift", shift, 0, 14)
         check_real("scale", scale, 0, 1)

@@ -110,7 +110,7 @@ class MNISTDataModule(LightningDataModule):
         eval_batch_size: int = 1000,
         val_size: int = 5000,
         split_seed: int = 0,
-        augmentation: RandomAffine | None = None,
+        augmentation: RandomAffine | None,
     ) -> None:
         super().__init__()
         check_whole("batch_size", batch_size, 1)

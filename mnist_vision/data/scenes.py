@@ -281,7 +281,7 @@ class MNISTScenesDataModule(MNISTDataModule):
         eval_batch_size: int = 64,
         val_size: int = 5000,
         split_seed: int = 0,
-        augmentation: RandomAffine | None = None,
+        augmentation: RandomAffine | None,
     ) -> None:
         super().__init__(
             root,

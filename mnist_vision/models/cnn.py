@@ -30,7 +30,7 @@ class CNN(DigitClassifier):
 
     def __init__(
         self,
-        widths: Sequence[int] = (32, 64),
+        widths: Sequence[int] = (16, 32, 64),
         convs_per_stage: int = 1,
         hidden: int = 128,
         dropout: float = 0.25,

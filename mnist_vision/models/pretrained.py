@@ -64,9 +64,9 @@ class PretrainedClassifier(DigitClassifier, ABC):
         self,
         image_size: int,
         num_trainable_blocks: int,
-        weights: str | None = None,
+        weights: str | None,
         epochs_per_block: int = 0,
-        backbone_lr_ratio: float = 1.0,
+        backbone_lr_ratio: float = 0.2,
         dropout: float = 0.5,
         label_smoothing: float = 0.0,
     ) -> None:

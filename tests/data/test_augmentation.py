@@ -25,12 +25,12 @@ def centre(images):
 
 def test_nothing_asked_nothing_done():
     images = torch.rand(3, 1, 28, 28)
-    assert RandomAffine()(images) is images
+    assert RandomAffine(0, 0, 0)(images) is images
 
 
 def test_each_image_gets_its_own_shift_within_bounds():
     images = spot(13.5, 13.5).repeat(500, 1, 1, 1)
-    moved = centre(RandomAffine(shift=3)(images)) - 13.5
+    moved = centre(RandomAffine(0, 3, 0)(images)) - 13.5
     assert moved.abs().max() <= 3.01
     assert moved.abs().max() > 2.7
     assert moved.mean(dim=0).abs().max() < 0.3
@@ -39,7 +39,7 @@ def test_each_image_gets_its_own_shift_within_bounds():
 
 def test_rotation_is_about_the_centre_and_within_bounds():
     images = spot(13.5, 21.5).repeat(500, 1, 1, 1)
-    offset = centre(RandomAffine(degrees=30)(images)) - 13.5
+    offset = centre(RandomAffine(30, 0, 0)(images)) - 13.5
     torch.testing.assert_close(offset.norm(dim=1), torch.full((500,), 8.0), atol=0.1, rtol=0)
     angles = torch.atan2(offset[:, 0], offset[:, 1]).rad2deg()
     assert angles.abs().max() <= 30.5
@@ -49,7 +49,7 @@ def test_rotation_is_about_the_centre_and_within_bounds():
 
 def test_scale_is_within_bounds_both_ways():
     images = spot(13.5, 21.5).repeat(500, 1, 1, 1)
-    radius = (centre(RandomAffine(scale=0.25)(images)) - 13.5).norm(dim=1)
+    radius = (centre(RandomAffine(0, 0, 0.25)(images)) - 13.5).norm(dim=1)
     assert radius.min() >= 8 / 1.25 - 0.1
     assert radius.max() <= 8 * 1.25 + 0.1
     assert radius.min() < 6.7
@@ -84,4 +84,4 @@ def test_the_same_seed_gives_the_same_images():
 @pytest.mark.parametrize("arguments", [{"degrees": 181}, {"shift": -1}, {"scale": 2}])
 def test_amounts_outside_their_range_are_refused(arguments):
     with pytest.raises(FieldError, match=next(iter(arguments))):
-        RandomAffine(**arguments)
+        RandomAffine(**{"degrees": 0, "shift": 0, "scale": 0} | arguments)

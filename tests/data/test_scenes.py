@@ -43,6 +43,7 @@ def make(digits, monkeypatch):
 
     def make_datamodule(**settings):
         small = {"num_train_scenes": 300, "num_val_scenes": 60, "num_test_scenes": 90}
+        small |= {"augmentation": None}
         datamodule = MNISTScenesDataModule("nowhere", val_size=100, **(small | settings))
         datamodule.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         datamodule.setup("fit")
@@ -222,7 +223,7 @@ def test_scenes_that_do_not_fit_at_first_are_laid_out_anew(monkeypatch):
 
 
 def test_a_set_of_scenes_shows_digits_of_its_own_split_only(make):
-    datamodule, splits = make(), MNISTDataModule("nowhere", val_size=100)
+    datamodule, splits = make(), MNISTDataModule("nowhere", val_size=100, augmentation=None)
     splits.setup("fit")
     splits.setup("test")
 
@@ -243,7 +244,9 @@ def test_a_set_of_scenes_shows_digits_of_its_own_split_only(make):
 
 def test_scenes_depend_on_the_seed_alone(make):
     first, second, other = make(), make(batch_size=7, eval_batch_size=9), make(split_seed=1)
-    only_test = MNISTScenesDataModule("nowhere", val_size=100, num_test_scenes=90)
+    only_test = MNISTScenesDataModule(
+        "nowhere", val_size=100, num_test_scenes=90, augmentation=None
+    )
     only_test.setup("test")
     assert same(all_of(first.test_set), all_of(only_test.test_set))
     for name in ("train_set", "val_set", "train_sample", "test_set"):
@@ -313,7 +316,7 @@ def test_the_loader_is_one_that_lightning_can_distribute(make):
 
 
 def test_epochs_follow_from_the_state_of_torchs_generator(make):
-    datamodule = make(augmentation=RandomAffine(degrees=10))
+    datamodule = make(augmentation=RandomAffine(10, 0, 0))
     datamodule.trainer.training = True
 
     def epoch():
@@ -344,7 +347,7 @@ def test_a_scene_is_the_same_in_every_batch(make):
 
 
 def test_only_training_scenes_are_augmented(make):
-    datamodule = make(augmentation=RandomAffine(degrees=10))
+    datamodule = make(augmentation=RandomAffine(10, 0, 0))
     batch = next(iter(datamodule.train_dataloader()))
     plain, _ = draw_scenes(to_unit_range(batch[0]), batch[1])
     datamodule.trainer.validating = True
@@ -354,7 +357,7 @@ def test_only_training_scenes_are_augmented(make):
 
 
 def test_what_augmentation_moves_over_the_edge_of_the_canvas_is_cut_off(make):
-    datamodule = make(augmentation=RandomAffine(shift=14))
+    datamodule = make(augmentation=RandomAffine(0, 14, 0))
     datamodule.trainer.training = True
     batch = datamodule.val_set.__getitems__(list(range(60)))
     images, digits = datamodule.on_after_batch_transfer(batch, 0)
@@ -416,7 +419,9 @@ def test_lightning_trains_and_tests_on_scenes(make):
 
 
 def test_real_scenes_are_laid_out_as_configured(mnist_root):
-    datamodule = MNISTScenesDataModule(mnist_root, download=False, num_test_scenes=300)
+    datamodule = MNISTScenesDataModule(
+        mnist_root, download=False, num_test_scenes=300, augmentation=None
+    )
     datamodule.setup("test")
     assert isinstance(datamodule.test_set, SceneDataset)
     images, digits = draw(datamodule.test_set)
@@ -457,19 +462,21 @@ def test_real_scenes_are_laid_out_as_configured(mnist_root):
 )
 def test_settings_outside_their_range_are_refused(field, value):
     with pytest.raises(FieldError, match=f"^{field}=.*: must be ") as error:
-        MNISTScenesDataModule("nowhere", **{field: value})
+        MNISTScenesDataModule("nowhere", augmentation=None, **{field: value})
     assert error.value.field == field
 
 
 def test_digits_larger_than_the_smallest_canvas_are_refused():
     with pytest.raises(UserError, match=r"data\.scales=\[1, 3.5\].* 70 px.* 64 px; ") as error:
-        MNISTScenesDataModule("nowhere", scales=[1, 3.5])
+        MNISTScenesDataModule("nowhere", augmentation=None, scales=[1, 3.5])
     assert "\n" not in str(error.value)
 
 
 def test_more_digits_than_the_smallest_canvas_can_hold_are_refused():
     with pytest.raises(UserError, match=r"20 digits have no room on a canvas of 64 px"):
-        MNISTScenesDataModule("nowhere", num_digits=[1, 20], scales=[1, 1], max_overlap=0)
+        MNISTScenesDataModule(
+            "nowhere", augmentation=None, num_digits=[1, 20], scales=[1, 1], max_overlap=0
+        )
 
 
 def test_scenes_that_can_hardly_be_laid_out_are_refused_after_many_tries(make):

@@ -14,8 +14,8 @@ from tests.conftest import synthetic_digits
 MODELS = {
     "cnn": lambda: CNN(widths=[4, 8], hidden=16),
     "faster_rcnn": lambda: FasterRCNN(widths=[8, 16], hidden=32),
-    "vgg16": lambda: VGG16(image_size=32, num_trainable_blocks=0, dropout=0.0),
-    "alexnet": lambda: AlexNet(image_size=64, num_trainable_blocks=0, dropout=0.0),
+    "vgg16": lambda: VGG16(32, num_trainable_blocks=0, weights=None, dropout=0.0),
+    "alexnet": lambda: AlexNet(64, num_trainable_blocks=0, weights=None, dropout=0.0),
 }
 RATES = {"vgg16": 3e-4, "alexnet": 1e-4}  # their wide heads leap at more
 

@@ -8,7 +8,7 @@ from mnist_vision.models.cnn import CNN
 
 def test_convolutions_are_those_of_the_lab():
     convolutions = [m for m in CNN().modules() if isinstance(m, nn.Conv2d)]
-    assert len(convolutions) == 2
+    assert len(convolutions) == 3
     for convolution in convolutions:
         assert convolution.kernel_size == (3, 3)
         assert convolution.padding == (1, 1)

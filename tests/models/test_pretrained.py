@@ -62,7 +62,7 @@ def make(architecture, **kwargs):
     sizes = {Small: 28, VGG16: 32, AlexNet: 64}
     all_blocks = len(architecture.block_ends)
     usual = {"image_size": sizes[architecture], "num_trainable_blocks": all_blocks}
-    return architecture(**usual | kwargs)
+    return architecture(**usual | {"weights": None} | kwargs)
 
 
 BLOCKS = [3 * 4 * 9 + 4 + 8, 4 * 6 * 9 + 6]  # weights, by hand
@@ -267,7 +267,7 @@ def fit(digits, tmp_path):
             num_sanity_val_steps=0,
             callbacks=[*callbacks, *([LastCheckpoint(folder)] if folder else [])],
         )
-        datamodule = MNISTDataModule(str(tmp_path), batch_size=50, val_size=100)
+        datamodule = MNISTDataModule(str(tmp_path), batch_size=50, val_size=100, augmentation=None)
         trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
