@@ -1,10 +1,16 @@
-"""Every file in conf/ composes, and asks of its target only what the target takes."""
+"""Every file in conf/ composes, alone and with others, and gives its target what it takes."""
 
 import inspect
+import itertools
+import json
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hydra.utils import get_object
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object, instantiate
+from lightning import Trainer
 from omegaconf import OmegaConf
 
 from mnist_vision.command import CONF_DIR
@@ -12,16 +18,25 @@ from mnist_vision.limits import LIMITS, check_limits
 from tests.conftest import composed
 
 FILES = sorted(path.relative_to(CONF_DIR) for path in Path(CONF_DIR).rglob("*.yaml"))
-EXPERIMENTS = [
-    path.relative_to("experiment").with_suffix("").as_posix()
-    for path in FILES
-    if path.parts[0] == "experiment"
-]
-CHOICES = [
-    f"{path.parts[0]}={path.stem}"
-    for path in FILES
-    if len(path.parts) == 2 and path.parts[0] not in ("experiment", "hydra")
-]
+GROUPS = sorted({path.parts[0] for path in FILES if len(path.parts) > 1} - {"hydra"})
+# Only their files set keys of other groups; the others choose options of them at most.
+SETTING_GROUPS = {"experiment", "search", "debug"}
+
+
+def options(group):
+    """Those of a group; one that lies in a folder by its path."""
+    paths = (path.relative_to(group) for path in FILES if path.parts[0] == group)
+    return [path.with_suffix("").as_posix() for path in paths]
+
+
+def plain_options(group):
+    """Those that are no recipe of a model or an experiment."""
+    return [option for option in options(group) if "/" not in option]
+
+
+EXPERIMENTS = options("experiment")
+CHOICES = [f"{group}={each}" for group in GROUPS for each in options(group)]
+CHOICES = [choice for choice in CHOICES if not choice.startswith("experiment=")]
 
 
 def targets(node):
@@ -37,6 +52,7 @@ def targets(node):
 
 def check_targets(config):
     for node in targets(OmegaConf.to_container(config, resolve=False)):
+        pytest.importorskip(node["_target_"].partition(".")[0])
         target = get_object(node["_target_"])
         parameters = inspect.signature(target).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -83,3 +99,171 @@ def test_every_limit_is_on_a_setting_that_exists():
     everything = [*map(composed, CHOICES), composed(config_name="benchmark")]
     for key in LIMITS:
         assert any(OmegaConf.select(config, key) is not None for config in everything), key
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_file_says_what_it_is(path):
+    lines = (Path(CONF_DIR) / path).read_text().splitlines()
+    header = next(line for line in lines if not line.startswith("# @package"))
+    assert header.startswith("# ")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parts[0] not in {*SETTING_GROUPS, "hydra"}], ids=str
+)
+def test_a_file_sets_no_key_of_another_group(path):
+    """It may choose another group's option, so that one named on the command line replaces it."""
+    text, content = (Path(CONF_DIR) / path).read_text(), OmegaConf.load(Path(CONF_DIR) / path)
+    is_global = text.startswith("# @package _global_\n")
+    assert is_global or "@package" not in text
+    if len(path.parts) == 1 and path.stem == "train":
+        assert not set(content) & set(GROUPS)
+    elif len(path.parts) > 1:
+        assert not is_global or set(content) == {"defaults", path.parts[0]}
+        for default in content.get("defaults", []):
+            if not isinstance(default, str):  # one of another group, not of the same
+                (key,) = default
+                assert key.removeprefix("override /") in GROUPS
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_chooses_its_optimizer_and_scheduler(experiment):
+    content = OmegaConf.load(Path(CONF_DIR) / "experiment" / f"{experiment}.yaml")
+    assert not {"optimizer", "scheduler"} & content.keys()
+
+
+@pytest.fixture
+def in_conf_dir():
+    """One context for many compositions: opening it takes as long as composing."""
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        yield
+
+
+@cache
+def nodes(*overrides):
+    """The configuration as plain values, composed in the context of `in_conf_dir`."""
+    config = compose("train", ["output_dir=.", *overrides])
+    return OmegaConf.to_container(config, resolve=True)
+
+
+@cache
+def make(node_json, **arguments):
+    return instantiate(json.loads(node_json), _convert_="all", **arguments)
+
+
+def make_all(config):
+    """Makes every part, each distinct one once, and the optimizer and its schedule."""
+    assert config["trainer"]["accelerator"] in ("auto", "cpu", "gpu")
+    make(json.dumps(config["trainer"] | {"accelerator": "cpu"}), logger=False)
+    make(json.dumps(config["model"]))
+    make(json.dumps(config["data"]))
+    optimizer = make(json.dumps(config["optimizer"]))([torch.zeros(1, requires_grad=True)])
+    make(json.dumps(config["scheduler"]))(optimizer, 10)
+
+
+def covering_rows(columns):
+    """Rows in which every two values of two columns stand together, by greedy choice."""
+    rows = list(itertools.product(*columns))
+    pairs = {row: set(itertools.combinations(enumerate(row), 2)) for row in rows}
+    missing = set().union(*pairs.values())
+    while missing:
+        best = max(rows, key=lambda row: len(pairs[row] & missing))
+        missing -= pairs[best]
+        yield best
+
+
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
+@pytest.mark.parametrize("model", options("model"))
+def test_all_options_go_together_and_a_named_one_has_its_own_values(model, in_conf_dir):
+    """Every pair of options under every model: no file touches the values of more than one other.
+
+    None is the option that the model chooses. All combinations would take ten times as long.
+    """
+    groups = ("optimizer", "scheduler", "trainer", "data", "debug")
+    own = f"model={model}"
+    for row in covering_rows([[None, *plain_options(group)] for group in groups]):
+        chosen = {group: f"{group}={each}" for group, each in zip(groups, row, strict=True) if each}
+        config = nodes(own, *chosen.values())
+        debug = [chosen["debug"]] if "debug" in chosen else []
+        for group in ("optimizer", "scheduler"):
+            assert config[group] == nodes(chosen.get(group, own))[group], chosen
+        for group in ("trainer", "data"):
+            assert config[group] == nodes(chosen.get(group, own), *debug)[group], chosen
+        assert config["model"] == nodes(own)["model"], chosen
+        check_limits(OmegaConf.create(config))
+        make_all(config)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_option_named_beside_an_experiment_has_its_own_values(experiment, in_conf_dir):
+    pairs = zip(plain_options("optimizer"), plain_options("scheduler"), strict=True)
+    for optimizer, scheduler in pairs:
+        config = nodes(
+            f"experiment={experiment}", f"optimizer={optimizer}", f"scheduler={scheduler}"
+        )
+        assert config["optimizer"] == nodes(f"optimizer={optimizer}")["optimizer"]
+        assert config["scheduler"] == nodes(f"scheduler={scheduler}")["scheduler"]
+        make_all(config)
+
+
+@pytest.mark.parametrize("debug", options("debug"))
+def test_debug_wins_over_experiments_and_searches(debug, in_conf_dir):
+    wanted = OmegaConf.load(Path(CONF_DIR) / "debug" / f"{debug}.yaml").trainer
+    wanted = {key: value for key, value in wanted.items() if not OmegaConf.is_config(value)}
+    others = [choice for choice in CHOICES if choice.startswith("search=")]
+    for other in [f"experiment={each}" for each in EXPERIMENTS] + others:
+        assert nodes(other, f"debug={debug}")["trainer"].items() >= wanted.items(), other
+
+
+def defaults_of(target):
+    """A callable's defaults, as a YAML file would have them."""
+    parameters = inspect.signature(get_object(target)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [(g, each) for g in GROUPS if g not in SETTING_GROUPS for each in plain_options(g)],
+)
+def test_a_default_in_the_code_is_that_of_the_file(group, option):
+    config = composed(f"{group}={option}")[group]
+    for node in targets(OmegaConf.to_container(config, resolve=False)):
+        if node["_target_"].startswith("mnist_vision."):
+            for name, default in defaults_of(node["_target_"]).items():
+                assert node.get(name, default) == default, f"{node['_target_']} {name}"
+
+
+def test_the_trainer_has_the_arguments_and_defaults_of_lightnings():
+    ours = {
+        "max_epochs": 10,
+        "devices": 1,
+        "plugins": [{"_target_": "mnist_vision.checkpoints.AtomicCheckpointIO"}],
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        # Lightning's own, which it writes None.
+        "precision": "32-true",
+        "limit_train_batches": 1.0,
+        "limit_val_batches": 1.0,
+        "log_every_n_steps": 50,
+    }
+    left_out = {
+        *("logger", "callbacks", "default_root_dir", "enable_checkpointing", "enable_progress_bar"),
+        *("fast_dev_run", "barebones", "max_steps", "check_val_every_n_epoch"),
+        *("limit_test_batches", "limit_predict_batches", "model_registry"),
+        "enable_autolog_hparams",
+    }
+    parameters = inspect.signature(Trainer).parameters
+    lightnings = {name: p.default for name, p in parameters.items() if name not in left_out}
+    trainer = OmegaConf.to_container(composed("trainer=default").trainer)
+    assert trainer.pop("_target_") == "lightning.Trainer"
+    assert trainer == lightnings | ours
+    assert left_out < parameters.keys()
+    text = (Path(CONF_DIR) / "trainer" / "default.yaml").read_text()
+    assert all(name in text for name in left_out)
+
+
+def test_a_mistyped_argument_of_the_trainer_gets_a_suggestion(run_task):
+    code, output = run_task("trainer.gradient_clip_vla=1")
+    assert code == 1
+    assert "did you mean trainer.gradient_clip_val?" in output.err
