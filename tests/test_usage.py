@@ -18,7 +18,7 @@ def help_of(name, *overrides):
 
 def test_groups_are_listed_with_their_choices_nested_ones_too():
     lines = help_of("train").splitlines()
-    assert "  scheduler: cosine, none, one_cycle (now one_cycle)" in lines
+    assert "  model: alexnet, cnn, faster_rcnn, vgg16 (now cnn)" in lines
     (experiments,) = [line for line in lines if line.startswith("  experiment: ")]
     assert "lab/cnn" in experiments
     assert "now" not in experiments
