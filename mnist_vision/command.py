@@ -6,6 +6,7 @@ Imports nothing heavy, so that `--help`, `--cfg job` and a mistyped key answer a
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -31,7 +32,7 @@ from mnist_vision.explain import explain, similar
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import ResumedRun, find_resumed
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.settings import fingerprint, make_paths_absolute, quoted
+from mnist_vision.runs.settings import fingerprint, make_paths_absolute, quoted, quoted_text
 from mnist_vision.usage import help_text
 
 if TYPE_CHECKING:  # a single run needs none of it
@@ -207,12 +208,17 @@ def _parse_arguments(parser: ArgumentParser) -> Any:
 
 
 def _as_hydra_takes_it(override: str) -> str:
-    """Writes `GROUP=null` as `GROUP=[]`, and quotes a path that begins with `~`."""
+    """Writes `GROUP=null` as `GROUP=[]`; quotes a path that begins with `~`, and a `GROUP=3`."""
     key, _, value = override.partition("=")
-    if value.startswith("~"):
-        return f"{key}={quoted(value)}"
+    if not key:
+        raise UserError(f"{override!r}: must be GROUP=CHOICE or KEY=VALUE")
     is_group = key.isidentifier() and (Path(CONF_DIR) / key).is_dir()
-    return f"{key}=[]" if is_group and value == "null" else override
+    if is_group and value == "null":
+        return f"{key}=[]"
+    is_no_text = re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE) is not None
+    if value.startswith("~") or (is_group and is_no_text):
+        return f"{key}={quoted_text(value)}"
+    return override
 
 
 @contextmanager

@@ -8,10 +8,22 @@ from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.errors import check_choice, check_flag, check_real, check_whole
+from mnist_vision.errors import FieldError, check_choice, check_flag, check_real, check_whole
+
+
+def check_sweep(field: str, value: object) -> None:
+    """Raises if the settings of sweeps were replaced, as by a choice of what is no group.
+
+    Raises:
+        FieldError: Saying how a search is chosen.
+    """
+    if not isinstance(value, DictConfig):
+        raise FieldError(field, value, "left alone: set sweep.resume; search=NAME is a search")
+
 
 LIMITS: dict[str, Callable[[str, object], None]] = {
     "overwrite": check_flag,
+    "sweep": check_sweep,
     "seed": partial(check_whole, low=0, high=2**32 - 1),
     "optimizer.lr": partial(check_real, low=0, open_low=True),
     "optimizer.weight_decay": partial(check_real, low=0),

@@ -156,8 +156,11 @@ def command_line(command: str, **settings: str | Path) -> str:
 def quoted(value: str | Path | None) -> str:
     """A text, path or null as a value in Hydra's grammar."""
     text = "null" if value is None else str(value)
-    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
-        return text
+    return text if re.fullmatch(r"[\w./-]+", text, re.ASCII) else quoted_text(text)
+
+
+def quoted_text(text: str) -> str:
+    """A text in quotes, in Hydra's grammar: never a number, a truth value or null."""
     # Double quotes go well inside the single ones of a shell.
     quote = Quote.single if '"' in text else Quote.double
     return QuotedString(text.replace("${", r"\${"), quote).with_quotes()
