@@ -146,7 +146,7 @@ def test_a_stopped_sweep_says_what_did_not_run_and_is_finished_by_resuming(
 def test_a_search_that_is_resumed_makes_the_same_proposals(sweep, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     search = (
-        "search=optuna_cnn", "debug=smoke", "trainer.limit_train_batches=2",
+        "search=optuna_cnn", "debug=smoke", "trainer.max_epochs=3", "trainer.limit_train_batches=2",
         "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.n_startup_trials=2",
     )  # fmt: skip
     code, output = sweep(*search, "hydra.sweep.dir=whole")
