@@ -129,6 +129,7 @@ def run_here(
         monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
         monkeypatch.setattr(threading, "excepthook", threading.excepthook)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        log_handlers = logging.root.handlers[:]
         handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         code: Any = 0
         try:
@@ -138,6 +139,8 @@ def run_here(
         finally:
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)
+            # Hydra's write to streams that pytest closes.
+            logging.root.handlers[:] = log_handlers
         return code, capsys.readouterr()
 
     return run
