@@ -140,7 +140,9 @@ def run_here(
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)
             # Hydra's write to streams that pytest closes.
-            logging.root.handlers[:] = log_handlers
+            for handler in set(logging.root.handlers) - set(log_handlers):
+                logging.root.removeHandler(handler)
+                handler.close()
         return code, capsys.readouterr()
 
     return run
