@@ -3,7 +3,6 @@
 import os
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from mnist_vision.errors import UserError
 from mnist_vision.files import shown, write_atomically
 from mnist_vision.models import find_architecture
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.runs.directory import find_checkpoint
 from mnist_vision.runs.record import RunSettings
 from mnist_vision.runs.settings import quoted
 from mnist_vision.torch_files import load_tensors, reason
@@ -70,9 +70,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: If the file is missing, corrupt, or not a checkpoint of this program.
     """
-    path = Path(path).expanduser()
-    if not os.path.isfile(path):
-        raise UserError(f"ckpt_path={shown(path)}: no such file; give a .ckpt file of a run")
+    path = find_checkpoint(path)
     not_ours = f"ckpt_path={shown(path)}: corrupt, or not a checkpoint of this program"
     try:
         checkpoint = load_tensors(path)

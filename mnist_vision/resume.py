@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.errors import UserError
 from mnist_vision.files import shown
-from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.directory import RunDirectory, find_checkpoint
 from mnist_vision.runs.settings import check_unchanged, explain_change, quoted
 from mnist_vision.runs.targets import check_targets
 
@@ -40,6 +40,7 @@ class ResumedRun:
     CONFIG_NAME = "resumed"
 
     def __init__(self, ckpt_path: str, overrides: Sequence[Override], conf_dir: Path) -> None:
+        find_checkpoint(ckpt_path)
         # torch takes seconds to import: not for a command line that resumes nothing.
         from mnist_vision.checkpoints import read_resumable, stored_settings
         from mnist_vision.models import find_architecture

@@ -42,6 +42,18 @@ _SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, f"{CHECKPOINTS}/*.ckpt"
 Found = TypeVar("Found")
 
 
+def find_checkpoint(ckpt_path: str | os.PathLike[str]) -> Path:
+    """The file that `ckpt_path` names, which may begin with `~`.
+
+    Raises:
+        UserError: If there is none.
+    """
+    path = Path(ckpt_path).expanduser()
+    if not os.path.isfile(path):  # which takes any text, unlike Path.is_file
+        raise UserError(f"ckpt_path={shown(ckpt_path)}: no such file; give a .ckpt file of a run")
+    return path
+
+
 class RunDirectory:
     """The directory of a run, or of the test of a checkpoint.
 
