@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from mnist_vision import training
 from mnist_vision.command import CONF_DIR
 from mnist_vision.data.download import ensure_mnist
 
-# The tests' networks are tiny: a second thread costs them more than it gives.
+# The tests' networks are tiny, and several tests run at once: a second thread costs more than it
+# gives, here and in the processes that tests start.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -161,35 +161,20 @@ def make_all(config):
     make(json.dumps(config["scheduler"]))(optimizer, 10)
 
 
-def covering_rows(columns):
-    """Rows in which every two values of two columns stand together, by greedy choice."""
-    rows = list(itertools.product(*columns))
-    pairs = {row: set(itertools.combinations(enumerate(row), 2)) for row in rows}
-    missing = set().union(*pairs.values())
-    while missing:
-        best = max(rows, key=lambda row: len(pairs[row] & missing))
-        missing -= pairs[best]
-        yield best
-
-
 @pytest.mark.filterwarnings("ignore:GPU available but not used")
 @pytest.mark.parametrize("model", options("model"))
-def test_all_options_go_together_and_a_named_one_has_its_own_values(model, in_conf_dir):
-    """Every pair of options under every model: no file touches the values of more than one other.
-
-    None is the option that the model chooses. All combinations would take ten times as long.
-    """
-    groups = ("optimizer", "scheduler", "trainer", "data", "debug")
-    own = f"model={model}"
-    for row in covering_rows([[None, *plain_options(group)] for group in groups]):
-        chosen = {group: f"{group}={each}" for group, each in zip(groups, row, strict=True) if each}
-        config = nodes(own, *chosen.values())
-        debug = [chosen["debug"]] if "debug" in chosen else []
-        for group in ("optimizer", "scheduler"):
-            assert config[group] == nodes(chosen.get(group, own))[group], chosen
-        for group in ("trainer", "data"):
-            assert config[group] == nodes(chosen.get(group, own), *debug)[group], chosen
-        assert config["model"] == nodes(own)["model"], chosen
+@pytest.mark.parametrize("trainer", plain_options("trainer"))
+def test_all_options_go_together_and_a_named_one_has_its_own_values(model, trainer, in_conf_dir):
+    make_all(nodes(f"model={model}"))  # by its own recipe
+    groups = ("optimizer", "scheduler", "data")
+    debugs = [(), *((f"debug={each}",) for each in plain_options("debug"))]
+    for *row, debug in itertools.product(*map(plain_options, groups), debugs):
+        named = {group: f"{group}={each}" for group, each in zip(groups, row, strict=True)}
+        named |= {"model": f"model={model}", "trainer": f"trainer={trainer}"}
+        config = nodes(*named.values(), *debug)
+        for group, choice in named.items():
+            alone = nodes(choice, *(debug if group in ("data", "trainer") else ()))
+            assert config[group] == alone[group], (named, debug)
         check_limits(OmegaConf.create(config))
         make_all(config)
 

@@ -396,25 +396,6 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, mnist_root
     assert not list(tmp_path.rglob("results.json"))
 
 
-def test_a_signalled_run_goes_on_with_the_settings_it_was_started_with(
-    command, tmp_path, mnist_root
-):
-    done = command("train", "debug=smoke", "seed=5", "optimizer=sgd", "callbacks=ema")
-    assert done.returncode == 0, done.stderr
-    (run_dir,) = tmp_path.glob("outputs/cnn/*")
-    record = (run_dir / ".hydra" / "overrides.yaml").read_text()
-    last = run_dir / "checkpoints" / "last.ckpt"
-    done = command("train", f"ckpt_path={last}", "trainer.max_epochs=2")
-    assert done.returncode == 0, done.stderr
-    assert "seed 5" in done.stdout
-    assert "epoch 2/2" in done.stdout
-    assert list(tmp_path.glob("outputs/cnn/*")) == [run_dir]
-    assert results_of(run_dir)["seed"] == 5
-    assert results_of(run_dir)["epochs"] == 2
-    assert (run_dir / ".hydra" / "overrides.yaml").read_text() == record
-    assert "momentum_buffer" in str(read_checkpoint(last)["optimizer_states"])
-
-
 def test_a_run_goes_on_without_the_environment_variable_it_was_started_with(
     digits, run_task, tmp_path, monkeypatch
 ):
@@ -444,13 +425,6 @@ def test_a_full_disk_ends_the_run_with_one_line(tmp_path, mnist_root):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "last.ckpt: cannot write the checkpoint (File too large)" in done.stderr
-
-
-def test_jobs_of_a_sweep_have_directories_of_their_own(command, mnist_root, tmp_path):
-    done = command("train", "-m", "debug=smoke", "seed=0,1")
-    assert done.returncode == 0, done.stderr
-    results = tmp_path.glob("outputs/multirun/*/cnn_*/results.json")
-    assert sorted(json.loads(path.read_text())["seed"] for path in results) == [0, 1]
 
 
 def test_two_processes_train_together_and_one_tests_each_image_once(command, mnist_root, tmp_path):
