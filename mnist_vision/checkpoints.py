@@ -107,7 +107,7 @@ def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str])
     try:
         model = model_class(**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"ckpt_path={shown(path)}: does not fit {checkpoint['architecture']} ({reason(error)})"
         ) from error
@@ -146,7 +146,13 @@ def read_resumable(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: If the file is missing, corrupt, or holds no state of training.
     """
     checkpoint = read_checkpoint(path)
-    if not checkpoint.get("loops") or not checkpoint.get("optimizer_states"):
+    try:
+        epochs_done(checkpoint)
+        is_whole = all(checkpoint["callbacks"].values()) and bool(checkpoint["callbacks"])
+        is_whole = is_whole and bool(checkpoint["optimizer_states"][0].keys())
+    except (AttributeError, IndexError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
         raise UserError(
             f"ckpt_path={shown(path)}: holds weights without the state of training; "
             "go on from the last.ckpt of a run"

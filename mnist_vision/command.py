@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.errors import Stopped, UserError, stop_behind
 from mnist_vision.explain import explain, similar
+from mnist_vision.files import shown
 from mnist_vision.limits import check_limits
 from mnist_vision.resume import ResumedRun, find_resumed
 from mnist_vision.runs.directory import RunDirectory
@@ -191,6 +192,8 @@ def _check_command_line(
             sweep = Sweep(config_name, config, overrides)
             sys.argv.append(f"hydra.sweep.dir={quoted(sweep.folder)}")
             return name, sweep
+        if OmegaConf.select(config, "sweep.resume"):
+            raise UserError(f"sweep.resume={config.sweep.resume}: goes on with a sweep: --multirun")
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # else the first process holds it
             held.enter_context(_take_directory(config, resumed))
     return name, None
@@ -212,6 +215,8 @@ def _as_hydra_takes_it(override: str) -> str:
     key, _, value = override.partition("=")
     if not key:
         raise UserError(f"{override!r}: must be GROUP=CHOICE or KEY=VALUE")
+    if key.lstrip("+~") == "output_dir":
+        raise UserError("output_dir: follows hydra.run.dir=DIR or, of a sweep, hydra.sweep.dir=DIR")
     is_group = key.isidentifier() and (Path(CONF_DIR) / key).is_dir()
     if is_group and value == "null":
         return f"{key}=[]"
@@ -239,16 +244,16 @@ def _composer(args: Any) -> Iterator[Hydra]:
 
 def _take_directory(config: DictConfig, resumed: ResumedRun | None) -> AbstractContextManager[None]:
     """Checks a resumed run's settings, and takes the directory; tells Hydra which it is."""
-    directory = RunDirectory(Path(config.hydra.run.dir).expanduser().absolute())
+    directory = RunDirectory(Path(os.path.expanduser(config.hydra.run.dir)).absolute())
     is_own, overwrite = False, bool(config.get("overwrite"))
     if resumed is not None:
         resumed.check(config)
         is_own = resumed.directory is not None and directory.is_same(resumed.directory)
-        if is_own and overwrite:
-            raise UserError("overwrite=true: would delete the run that ckpt_path goes on with")
         if is_own:
             # The record of how the run was started stays as it is.
             sys.argv.append("hydra.output_subdir=null")
+    if overwrite and config.get("ckpt_path") and directory.holds(config.ckpt_path):
+        raise UserError(f"overwrite=true: would delete ckpt_path={shown(config.ckpt_path)}")
     sys.argv.append(f"hydra.run.dir={quoted(directory.path)}")
     return directory.take(resumes=is_own, overwrite=overwrite)
 
@@ -312,5 +317,7 @@ def _dotted_keys(node: Any, prefix: str = "") -> list[str]:
 
 def _fail(message: str, exit_code: int) -> NoReturn:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {message}\n")
+    # What others wrote, in a file or a name, is not to rewrite the terminal.
+    line = "".join(char if char.isprintable() else " " for char in message)
+    sys.stderr.write(f"error: {line}\n")
     sys.exit(exit_code)

@@ -38,7 +38,9 @@ def task(config: DictConfig) -> float:
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     checkpoint = read_checkpoint(config.ckpt_path)
     model = rebuild_classifier(checkpoint, config.ckpt_path)
-    datamodule = instantiate(_data_settings(config, checkpoint), _convert_="all")
+    OmegaConf.set_struct(config, False)
+    config.data = _data_settings(config, checkpoint)
+    datamodule = instantiate(config.data, _convert_="all")
     model.check_data(datamodule.gives_scenes)
     outcome = run_test(model, datamodule, accelerator=config.trainer.accelerator)
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_vision.errors import UserError
 from mnist_vision.files import shown
 from mnist_vision.runs.directory import RunDirectory, find_checkpoint
-from mnist_vision.runs.settings import check_unchanged, explain_change, quoted
+from mnist_vision.runs.settings import check_unchanged, explain_change, find_change, quoted
 from mnist_vision.runs.targets import check_targets
 
 
@@ -50,16 +50,16 @@ class ResumedRun:
         stored = stored_settings(checkpoint, ckpt_path)
         typed = {override.key_or_group for override in overrides}
         check_targets(stored.settings, conf_dir, typed, f"ckpt_path={shown(ckpt_path)}")
-        self.directory = RunDirectory.of_checkpoint(ckpt_path)
+        self.directory = _own_directory(ckpt_path, stored.settings)
         self._settings = stored.settings
         groups = {path.name for path in conf_dir.iterdir() if path.is_dir()} - {"hydra"}
-        chosen = [each for each in overrides if each.key_or_group in groups]
+        chosen = [each for each in overrides if each.key_or_group in groups and not each.package]
         self.overrides = [
             str(each.input_line)
             for each in overrides
             if each not in chosen or not _repeats(each, stored.choices)
         ]
-        if "hydra.run.dir" not in typed:
+        if not any(key.startswith("hydra.run") or key == "hydra" for key in typed):
             self.overrides.append(f"hydra.run.dir={quoted(self._choose_directory(checkpoint))}")
         _store(conf_dir, stored.settings, {"logger"} & typed)
 
@@ -91,6 +91,21 @@ def find_resumed(overrides: Sequence[str], conf_dir: Path) -> ResumedRun | None:
     if not paths or paths[-1].is_sweep_override() or paths[-1].value() is None:
         return None
     return ResumedRun(str(paths[-1].value()), parsed, conf_dir)
+
+
+def _own_directory(ckpt_path: str, settings: Mapping[str, Any]) -> RunDirectory | None:
+    """The directory of the run that a checkpoint is of; None if it lies in another run's."""
+    from mnist_vision.checkpoints import read_checkpoint, stored_settings
+
+    directory = RunDirectory.of_checkpoint(ckpt_path)
+    if directory is None:
+        return None
+    last = directory.last_checkpoint
+    try:
+        held = stored_settings(read_checkpoint(last), last).settings
+    except UserError:  # it is gone or damaged, and so says nothing
+        return directory
+    return directory if find_change(held, settings) is None else None
 
 
 def _repeats(override: Override, choices: Mapping[str, Any]) -> bool:

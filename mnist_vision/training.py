@@ -117,6 +117,10 @@ def _run(config: DictConfig, directory: RunDirectory) -> float:
         return max(row["val/accuracy"] for row in history.rows)
 
     best_path = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    if not best_path:
+        raise UserError(
+            "no epoch was completed, so that there is nothing to test; train for longer"
+        )
     chosen = read_checkpoint(best_path)
     tested = rebuild_classifier(chosen, best_path)
     outcome = run_test(tested, datamodule, accelerator=config.trainer.accelerator)
@@ -215,7 +219,7 @@ def _prepare_to_resume(directory: RunDirectory, config: DictConfig, num_epochs: 
 
     A run that was stopped after its last epoch, but before its results, has these left to do.
     """
-    max_epochs, is_complete = config.trainer.max_epochs, directory.results_path.exists()
+    max_epochs, is_complete = config.trainer.max_epochs, directory.find_results() is not None
     if num_epochs > max_epochs or (num_epochs == max_epochs and is_complete):
         raise UserError(
             f"ckpt_path={shown(config.ckpt_path)}: has finished epoch {num_epochs} of "

@@ -35,7 +35,8 @@ def save(model, path, **changes):
         "architecture": model.architecture,
         "hyper_parameters": dict(model.hparams),
         "state_dict": model.state_dict(),
-        "optimizer_states": [{}],
+        "optimizer_states": [{"state": {}}],
+        "callbacks": {"History": {"rows": []}},
         "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}},
     }
     AtomicCheckpointIO().save_checkpoint(checkpoint | changes, path)
@@ -112,10 +113,14 @@ def test_an_unknown_architecture_and_weights_that_do_not_fit_are_named(model, tm
         load_classifier(save(model, tmp_path / "b.ckpt", hyper_parameters={"widths": [9]}))
     with pytest.raises(UserError, match="does not fit cnn"):
         load_classifier(save(model, tmp_path / "c.ckpt", hyper_parameters={"depth": 9}))
+    with pytest.raises(UserError, match="does not fit cnn"):
+        load_classifier(save(model, tmp_path / "d.ckpt", state_dict={1: torch.zeros(1)}))
 
 
 def test_the_settings_of_a_run_come_back(model, tmp_path):
-    settings = RunSettings(settings={"seed": 3, "model": {"widths": [2, 3]}}, overrides=["seed=3"])
+    groups = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")
+    plain = {"seed": 3} | {group: {"widths": [2, 3]} for group in groups}
+    settings = RunSettings(settings=plain, overrides=["seed=3"])
     checkpoint = read_checkpoint(save(model, tmp_path / "plain.ckpt"))
     add_settings(checkpoint, settings)
     path = save(model, tmp_path / "a.ckpt", **checkpoint)
@@ -138,10 +143,14 @@ def test_a_checkpoint_without_settings_says_what_is_lost_and_how_to_test_it(path
     assert "python -m mnist_vision.evaluate ckpt_path=some.ckpt data=NAME" in str(info.value)
 
 
-@pytest.mark.parametrize("missing", ["loops", "optimizer_states"])
-def test_training_goes_on_from_a_whole_state_alone(model, path, tmp_path, missing):
+@pytest.mark.parametrize("part", ["loops", "optimizer_states", "callbacks"])
+@pytest.mark.parametrize("damaged", [[], {}, 3, None, [3], {"x": 1}])
+def test_training_goes_on_from_a_whole_state_alone(model, path, tmp_path, part, damaged):
     assert epochs_done(read_resumable(path)) == 3
-    other = save(model, tmp_path / "other.ckpt", **{missing: []})
+    other = save(model, tmp_path / "other.ckpt", **{part: damaged})
+    if (part, damaged) == ("callbacks", {"x": 1}):
+        assert read_resumable(other)  # any callback may have a state
+        return
     with pytest.raises(UserError, match="holds weights without the state of training"):
         read_resumable(other)
 

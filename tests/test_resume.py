@@ -128,7 +128,10 @@ REFUSED = {
     "trainer.precision=bf16-mixed": "trainer.precision=",
     "~callbacks.pictures": "~callbacks.pictures",
     "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
-    "overwrite=true": "overwrite=true: would delete the run that ckpt_path goes on with",
+    "overwrite=true": "overwrite=true: would delete ckpt_path=run/checkpoints/last.ckpt",
+    "output_dir=other": "output_dir: follows hydra.run.dir=DIR",
+    "sweep.resume=true": "sweep.resume=True: goes on with a sweep: --multirun",
+    "optimizer@model=adam": "optimizer@model=adam",
     "--config-name=other": "--config-name: not with ckpt_path",
 }
 
@@ -172,6 +175,52 @@ def test_a_run_goes_on_without_a_logger(train, started, argument):
     assert "train/lr" in results_of(run_dir)["history"][1]
 
 
+def test_a_checkpoint_among_those_of_another_run_goes_on_elsewhere(train, started, tmp_path):
+    first, second = started("seed=1", name="first"), started("seed=2", name="second")
+    stray = second / "checkpoints" / "stray.ckpt"
+    shutil.copy(last_of(first), stray)
+    before = {path: path.read_bytes() for path in second.rglob("*") if path.is_file()}
+    code, output = train(f"ckpt_path={stray}", "trainer.max_epochs=2")
+    assert code == 0, output.err
+    assert {path: path.read_bytes() for path in second.rglob("*") if path.is_file()} == before
+    (elsewhere,) = tmp_path.glob("outputs/cnn/*")
+    assert results_of(elsewhere)["seed"] == 1
+
+
+def test_a_directory_may_be_named_in_any_way_of_hydras(train, started, tmp_path):
+    run_dir = started()
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    code, output = train(
+        f"ckpt_path={last_of(run_dir)}", "trainer.max_epochs=2", "hydra.run={dir:new}"
+    )
+    assert code == 0, output.err
+    assert results_of(tmp_path / "new")["epochs"] == 2
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+def test_damaged_results_are_made_again_and_kept(train, started):
+    run_dir = started()
+    first = results_of(run_dir)
+    (run_dir / "results.json").write_text("{bad")
+    code, output = train(f"ckpt_path={last_of(run_dir)}")
+    assert code == 0, output.err
+    assert results_of(run_dir)["test"] == first["test"]
+    assert (run_dir / "results_damaged.json").read_text() == "{bad"
+
+
+def test_a_test_may_not_replace_the_run_that_it_tests(started, run_here):
+    run_dir = started()
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    checkpoint = f"ckpt_path={run_dir}/checkpoints/best.ckpt"
+    code, output = run_here("evaluate", checkpoint, "hydra.run.dir=run", "overwrite=true")
+    assert code == 1
+    assert "overwrite=true: would delete ckpt_path=run/checkpoints/best.ckpt" in output.err
+    code, output = run_here("evaluate", checkpoint, "data.eval_batch_size=0")
+    assert code == 1
+    assert output.err.startswith("error: data.eval_batch_size=0: must be")
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
 def test_the_best_checkpoint_of_a_finished_run_leaves_its_results_by_their_epoch(train, started):
     run_dir = started("trainer.max_epochs=3", "optimizer.lr=1e-9")
     first = results_of(run_dir)
@@ -208,6 +257,13 @@ TAMPERED = {
     "an argument": lambda run: run["settings"]["model"].update(
         widths={"_target_": "mnist_vision.data.download.subprocess.run", "args": ["touch", "ran"]}
     ),
+    "a folder": lambda run: run["settings"]["callbacks"]["best_checkpoint"].update(
+        dirpath="/tmp/elsewhere"
+    ),
+    "a folder above": lambda run: run["settings"]["logger"]["csv"].update(
+        save_dir="${output_dir}/../../elsewhere"
+    ),
+    "a line": lambda run: run["settings"]["model"].update(_target_="a\nb\x1b[31m"),
     "an interpolation": lambda run: run["settings"]["data"].update(root="${oc.env:HOME}"),
     "the architecture": None,
     "logging": lambda run: run["settings"].update(
@@ -233,6 +289,7 @@ def test_a_checkpoint_that_was_tampered_with_runs_nothing(train, run_here, start
     assert code == 1
     assert output.err.startswith("error: ")
     assert output.err.count("\n") == 1
+    assert output.err.rstrip("\n").isprintable()
     assert sorted(tmp_path.rglob("*")) == before
     if how == "an interpolation":
         code, output = run_here("evaluate", f"ckpt_path={last}", "trainer.accelerator=cpu")

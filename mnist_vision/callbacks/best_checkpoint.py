@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mnist_vision.checkpoints import read_checkpoint
 from mnist_vision.files import shown, write_atomically
+from mnist_vision.runs.directory import find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class BestCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Notes which file the run goes on from."""
-        self._resumed_from = Path(str(trainer.ckpt_path))
+        self._resumed_from = find_checkpoint(str(trainer.ckpt_path))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the state over, and the file with it."""
@@ -50,14 +51,15 @@ class BestCheckpoint(ModelCheckpoint):
             assert self.dirpath is not None
             here, there = Path(self.dirpath) / "best.ckpt", Path(state_dict["best_model_path"])
             score = state_dict["best_model_score"]
-            if not here.exists() and not self._is_best(there, score):
+            is_here = self._is_best(here, score)
+            if not is_here and not self._is_best(there, score):
                 assert self._resumed_from is not None
                 there, score = self._resumed_from, state_dict["current_score"]
                 log.warning(
                     f"{state_dict['best_model_path']}: is gone, or another run's best checkpoint; "
                     f"{shown(there)} takes its place, with a validation accuracy of {score:.4f}"
                 )
-            if not here.exists():
+            if not is_here:
                 with there.open("rb") as source, write_atomically(here) as target:
                     shutil.copyfileobj(source, target)
             state_dict = state_dict | {

@@ -32,8 +32,9 @@ CHECKPOINTS = "checkpoints"
 # What runs write beside these and `CHECKPOINTS`: logs, loggers' files, a profile, and, of the
 # benchmark, runs.
 _OTHERS = (
-    "*.log", ".hydra", "tensorboard", "csv", "mlflow.db", "mlflow_artifacts", "wandb",
-    "results_epoch_*.json", "*-profile.txt", "speedrun_*",
+    "train*.log", "evaluate.log", "benchmark.log", ".hydra", "tensorboard", "csv", "mlflow.db",
+    "mlflow_artifacts", "wandb", "results_epoch_*.json", "results_damaged*.json", "*-profile.txt",
+    "speedrun_*",
 )  # fmt: skip
 # A directory with one of these holds a run.
 _SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, f"{CHECKPOINTS}/*.ckpt")
@@ -48,7 +49,7 @@ def find_checkpoint(ckpt_path: str | os.PathLike[str]) -> Path:
     Raises:
         UserError: If there is none.
     """
-    path = Path(ckpt_path).expanduser()
+    path = Path(os.path.expanduser(ckpt_path))
     if not os.path.isfile(path):  # which takes any text, unlike Path.is_file
         raise UserError(f"ckpt_path={shown(ckpt_path)}: no such file; give a .ckpt file of a run")
     return path
@@ -67,9 +68,10 @@ class RunDirectory:
     @classmethod
     def of_checkpoint(cls, ckpt_path: str | os.PathLike[str]) -> "RunDirectory | None":
         """The run that a checkpoint lies in; None for a checkpoint that was copied elsewhere."""
-        folder = Path(ckpt_path).expanduser().resolve().parent
-        is_run = folder.name == CHECKPOINTS and any(folder.parent.glob("*.log"))
-        return cls(folder.parent) if is_run else None
+        folder = Path(os.path.expanduser(ckpt_path)).resolve().parent
+        signs = (".hydra", "*.log", RESULTS_FILE)
+        is_run = any(any(folder.parent.glob(sign)) for sign in signs)
+        return cls(folder.parent) if folder.name == CHECKPOINTS and is_run else None
 
     def is_same(self, other: "RunDirectory") -> bool:
         """Whether both are one directory, by whatever path."""
@@ -89,6 +91,10 @@ class RunDirectory:
     def results_path(self) -> Path:
         """The results of a completed run."""
         return self.path / RESULTS_FILE
+
+    def holds(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file lies in the directory, by whatever path."""
+        return Path(os.path.expanduser(path)).resolve().is_relative_to(self.path.resolve())
 
     def holds_run(self) -> bool:
         """Whether something would be lost if another run wrote here."""
@@ -152,10 +158,17 @@ class RunDirectory:
         _write(self.results_path, results.to_json())
 
     def put_results_aside(self) -> None:
-        """Keep the results of a run that is trained on as `results_epoch_N.json`."""
-        if self.results_path.exists():
-            epochs = self.read_results().epochs
-            os.replace(self.results_path, self.path / f"results_epoch_{epochs}.json")
+        """Keep the results of a run that is trained on as `results_epoch_N.json`.
+
+        Damaged ones are kept as `results_damaged.json`; nothing that is kept is replaced.
+        """
+        if not self.results_path.exists():
+            return
+        results = self.find_results()
+        name = f"results_epoch_{results.epochs}" if results is not None else "results_damaged"
+        count = len(list(self.path.glob(f"{name}*.json")))
+        aside = f"{name}_{count + 1}.json" if count else f"{name}.json"
+        os.replace(self.results_path, self.path / aside)
 
     def read_predictions(self) -> "Predictions":
         """Read the predictions on the test images.

@@ -217,6 +217,9 @@ class RunSettings(Record):
         reserved = {"hydra", "defaults"} & settings.keys()
         if reserved:
             raise ValueError(f"{reserved.pop()} is not a setting of a run")
+        for group in ("data", "model", "optimizer", "scheduler", "trainer", "callbacks"):
+            if not isinstance(settings.get(group), dict):
+                raise ValueError(f"{group} is not a group of settings")
         return settings
 
 

@@ -36,7 +36,6 @@ MAY_CHANGE = (
     "trainer.profiler",
     "trainer.strategy",
 )
-_ABSENT = object()
 
 
 def run_settings(config: DictConfig) -> dict[str, Any]:
@@ -84,6 +83,25 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def find_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first difference of two runs' settings that a run cannot go on with.
+
+    Args:
+        before: What a run was started with.
+        now: What it is asked to go on with.
+
+    Returns:
+        The setting as it is asked for and what it was before; None if there is no difference.
+    """
+    old, new = _as_text(before), _as_text(now)
+    for key in (*new, *old):
+        is_free = any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
+        if old.get(key) != new.get(key) and not is_free:
+            asked = f"{key}={new[key]}" if key in new else f"~{key}"
+            return asked, f"with {key}={old[key]}" if key in old else f"without {key}"
+    return None
+
+
 def check_unchanged(stored: Mapping[str, Any], config: DictConfig) -> None:
     """Refuse a configuration that differs from stored settings in what cannot change.
 
@@ -94,15 +112,14 @@ def check_unchanged(stored: Mapping[str, Any], config: DictConfig) -> None:
     Raises:
         UserError: Naming the first such setting, the value it was trained with, and the way on.
     """
-    before, now = flatten(stored), flatten(run_settings(config))
-    for key in (*now, *before):
-        if any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE):
-            continue
-        old, new = before.get(key, _ABSENT), now.get(key, _ABSENT)
-        if old != new:
-            asked = f"~{key}" if new is _ABSENT else f"{key}={json.dumps(new)}"
-            trained = f"without {key}" if old is _ABSENT else f"with {key}={json.dumps(old)}"
-            raise UserError(explain_change(asked, trained))
+    change = find_change(stored, run_settings(config))
+    if change is not None:
+        raise UserError(explain_change(*change))
+
+
+def _as_text(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Flat settings as JSON, in which NaN equals itself."""
+    return {key: json.dumps(value, default=str) for key, value in flatten(settings).items()}
 
 
 def explain_change(asked: str, trained: str) -> str:

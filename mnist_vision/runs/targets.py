@@ -23,6 +23,10 @@ _LIBRARIES = {
     "lightning.pytorch.profilers": "lightning.pytorch.profilers.Profiler",
 }
 
+# Parts that write files, and how they call the folder: theirs lie in the run directory.
+_WRITING_GROUPS = ("callbacks", "logger", "trainer")
+_PATH_KEYS = ("dirpath", "save_dir", "default_root_dir", "dir")
+
 
 def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: str) -> None:
     """Refuse settings that would make something else than a part of this program.
@@ -40,12 +44,25 @@ def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: 
     for key, value in _leaves(settings):
         if "${" in value.replace(OUTPUT_DIR, ""):
             raise UserError(f"{where}: {key}={value} is not a plain value: the file was changed")
+        if _is_path_elsewhere(key, value) and key not in typed:
+            raise UserError(
+                f"{where}: {key}={value} lies outside the run directory; if you trust it, add "
+                f"{key}={quoted(value)}"
+            )
         is_target = key.rpartition(".")[2] == "_target_"
         if is_target and not (value in known or key in typed or _is_public_class(value)):
             raise UserError(
                 f"{where}: {key}={value} is neither a part of this program nor a known optimizer, "
                 f"callback or logger; if you trust it, add {key}={quoted(value)}"
             )
+
+
+def _is_path_elsewhere(key: str, value: str) -> bool:
+    """Whether a part that writes files would write them outside the run directory."""
+    group, leaf = key.partition(".")[0], key.rpartition(".")[2]
+    is_path = "/" in value or leaf in _PATH_KEYS
+    is_inside = OUTPUT_DIR in value and ".." not in value
+    return group in _WRITING_GROUPS and is_path and not is_inside
 
 
 def _configured_targets(conf_dir: Path) -> set[str]:

@@ -88,6 +88,10 @@ def test_results_of_a_run_that_goes_on_are_kept_by_their_own_epoch(tmp_path):
     assert not directory.results_path.exists()
     assert (tmp_path / "results_epoch_7.json").read_bytes() == before
     directory.put_results_aside()  # nothing is left to do
+    write_run(tmp_path, epochs=7, seed=9)
+    directory.put_results_aside()
+    assert (tmp_path / "results_epoch_7.json").read_bytes() == before
+    assert (tmp_path / "results_epoch_7_2.json").exists()
 
 
 def test_a_job_is_written_and_read(tmp_path):
