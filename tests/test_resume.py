@@ -131,7 +131,7 @@ REFUSED = {
     "overwrite=true": "overwrite=true: would delete ckpt_path=run/checkpoints/last.ckpt",
     "output_dir=other": "output_dir: follows hydra.run.dir=DIR",
     "sweep.resume=true": "sweep.resume=True: goes on with a sweep: --multirun",
-    "optimizer@model=adam": "optimizer@model=adam",
+    "optimizer@model=adam": "unknown key optimizer@model",
     "--config-name=other": "--config-name: not with ckpt_path",
 }
 
