@@ -19,10 +19,9 @@ log = logging.getLogger(__name__)
 class BestCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`: the first epoch of the highest validation accuracy.
 
-    Where a run goes on in another directory than it was started in, its best checkpoint comes
-    along; Lightning's own would forget how good that was and replace it with the next one. Where
-    that file is gone, as of a checkpoint that was copied by itself, the one that the run goes on
-    from takes its place: it is the best of those that are left.
+    If a run goes on in another directory, its best checkpoint is copied there. Lightning's own
+    callback would forget its score and replace it by the next one. If only one checkpoint was
+    copied and the best one is gone, that checkpoint takes its place with its own score.
 
     Args:
         dirpath: Folder of the file.
@@ -73,7 +72,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
     def _is_best(self, path: Path, score: Tensor) -> bool:
-        """Whether a file is there and of that score: the run may have gone on since."""
+        """Whether the file exists and has that score; another run may have written it."""
         if not path.exists():
             return False
         held = read_checkpoint(path).get("callbacks", {}).get(self.state_key, {})
