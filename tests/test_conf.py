@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_repository import ConfigRepository
 from hydra.utils import get_object, instantiate
 from lightning import Trainer
 from omegaconf import OmegaConf
@@ -19,6 +20,7 @@ from tests.conftest import composed
 
 FILES = sorted(path.relative_to(CONF_DIR) for path in Path(CONF_DIR).rglob("*.yaml"))
 GROUPS = sorted({path.parts[0] for path in FILES if len(path.parts) > 1} - {"hydra"})
+LOAD_CONFIG, LOADED = ConfigRepository.load_config, {}
 # Only their files set keys of other groups; the others choose options of them at most.
 SETTING_GROUPS = {"experiment", "search", "debug"}
 
@@ -133,8 +135,15 @@ def test_an_experiment_chooses_its_optimizer_and_scheduler(experiment):
 
 
 @pytest.fixture
-def in_conf_dir():
-    """One context for many compositions: opening it takes as long as composing."""
+def in_conf_dir(monkeypatch):
+    """One context for many compositions, and files that are read once: that halves the time."""
+
+    def load_config(self, config_path):
+        if config_path not in LOADED:
+            LOADED[config_path] = LOAD_CONFIG(self, config_path)
+        return LOADED[config_path]
+
+    monkeypatch.setattr(ConfigRepository, "load_config", load_config)
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         yield
 
