@@ -34,7 +34,7 @@ EDGES = {
     "resume": {"checkpoints", "errors", "files", "models", "runs"},
     "memory": set(),
     "sweeps": {"errors", "files", "memory", "runs"},
-    "command": {"errors", "explain", "limits", "resume", "runs", "sweeps", "usage"},
+    "command": {"errors", "explain", "files", "limits", "resume", "runs", "sweeps", "usage"},
     "training": {
         "accelerators",
         "callbacks",
