@@ -42,7 +42,7 @@ lab: $(BASE) ## Train the lab's four networks, compare them in one report (about
 compare: $(BASE) ## Compare all runs in one report
 	$(BIN)/python -m mnist_vision.compare $(ARGS)
 
-test: $(DEV) ## Run the tests, with the real data (about 7 minutes)
+test: $(DEV) ## Run the tests, with the real data (about 8 minutes)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: $(DEV) ## Check style and types
