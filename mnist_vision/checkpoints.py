@@ -94,7 +94,7 @@ def load_classifier(path: str | os.PathLike[str]) -> DigitClassifier:
 
 
 def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> DigitClassifier:
-    """Rebuild the network of a checkpoint that was read, on the CPU, in evaluation mode.
+    """Rebuild a network from the contents of a checkpoint, on the CPU, in evaluation mode.
 
     Args:
         checkpoint: Its contents.

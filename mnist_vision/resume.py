@@ -109,7 +109,7 @@ def _own_directory(ckpt_path: str, settings: Mapping[str, Any]) -> RunDirectory 
 
 
 def _repeats(override: Override, choices: Mapping[str, Any]) -> bool:
-    """Whether a choice is the one that the run was started with; raises if it is another.
+    """Whether an override repeats the choice of the run; raises if it names another one.
 
     Loggers may change: theirs is never a repetition.
     """
@@ -126,7 +126,7 @@ def _repeats(override: Override, choices: Mapping[str, Any]) -> bool:
 
 
 def _store(conf_dir: Path, settings: Mapping[str, Any], composed_groups: set[str]) -> None:
-    """Give Hydra the primary configuration of a run that goes on.
+    """Register the primary configuration of a resumed run with Hydra.
 
     Args:
         conf_dir: The folder of the configuration.

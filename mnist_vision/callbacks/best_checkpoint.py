@@ -72,7 +72,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
     def _is_best(self, path: Path, score: Tensor) -> bool:
-        """Whether the file exists and has that score; another run may have written it."""
+        """Whether the file exists and holds the checkpoint with this score."""
         if not path.exists():
             return False
         held = read_checkpoint(path).get("callbacks", {}).get(self.state_key, {})

@@ -74,7 +74,7 @@ class RunDirectory:
         return cls(folder.parent) if folder.name == CHECKPOINTS and is_run else None
 
     def is_same(self, other: "RunDirectory") -> bool:
-        """Whether both are one directory, by whatever path."""
+        """Whether both paths lead to the same directory."""
         return self.path.resolve() == other.path.resolve()
 
     @property
@@ -93,11 +93,11 @@ class RunDirectory:
         return self.path / RESULTS_FILE
 
     def holds(self, path: str | os.PathLike[str]) -> bool:
-        """Whether a file lies in the directory, by whatever path."""
+        """Whether a path leads to a file inside the directory."""
         return Path(os.path.expanduser(path)).resolve().is_relative_to(self.path.resolve())
 
     def holds_run(self) -> bool:
-        """Whether something would be lost if another run wrote here."""
+        """Whether the directory holds results or checkpoints, which a new run would replace."""
         return any(any(self.path.glob(sign)) for sign in _SIGNS)
 
     @contextmanager
@@ -158,9 +158,9 @@ class RunDirectory:
         _write(self.results_path, results.to_json())
 
     def put_results_aside(self) -> None:
-        """Keep the results of a run that is trained on as `results_epoch_N.json`.
+        """Rename the results to `results_epoch_N.json` before training continues.
 
-        Damaged ones are kept as `results_damaged.json`; nothing that is kept is replaced.
+        Damaged results become `results_damaged.json`. No existing file is replaced.
         """
         if not self.results_path.exists():
             return
