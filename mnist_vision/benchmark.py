@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from mnist_vision.command import run_command
+from mnist_vision.cli.command import run_command
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
 def task(config: DictConfig) -> None:
     """Measures the parts asked for and shows them as a table."""
     # torch and Lightning take seconds to import: not before the command line is known to be right.
-    from mnist_vision.benchmarking import run
+    from mnist_vision.benchmarks.measures import run
 
     run(config)
 

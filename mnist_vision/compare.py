@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_vision.errors import UserError
+from mnist_vision.common.errors import UserError
 
 
 def main() -> None:
@@ -54,10 +54,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(arguments: Sequence[str], output: Path) -> None:
     # These take seconds to import: not before the command line is known to be right.
-    from mnist_vision.comparison.report import make_report
-    from mnist_vision.comparison.runs import select
-    from mnist_vision.files import shown, write_atomically
-    from mnist_vision.quiet import quiet_libraries
+    from mnist_vision.common.files import shown, write_atomically
+    from mnist_vision.common.quiet import quiet_libraries
+    from mnist_vision.report.page import make_report
+    from mnist_vision.report.selection import select
 
     quiet_libraries()
     selection = select(arguments)

@@ -6,8 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.command import CONF_DIR, run_command
-from mnist_vision.files import shown
+from mnist_vision.cli.command import run_command
+from mnist_vision.common.conf import CONF_DIR
+from mnist_vision.common.files import shown
 
 log = logging.getLogger("mnist_vision.evaluate")  # __name__ is __main__ under python -m
 
@@ -26,13 +27,13 @@ def task(config: DictConfig) -> float:
     # torch and Lightning take seconds to import: not before the command line is known to be right.
     from hydra.utils import instantiate
 
-    from mnist_vision.accelerators import check_accelerator
-    from mnist_vision.checkpoints import read_checkpoint, rebuild_classifier
-    from mnist_vision.evaluation import run_test
-    from mnist_vision.quiet import quiet_libraries
-    from mnist_vision.results import test_lines
+    from mnist_vision.common.accelerators import check_accelerator
+    from mnist_vision.common.quiet import quiet_libraries
+    from mnist_vision.evaluation.measure import run_test
     from mnist_vision.runs.directory import RunDirectory
     from mnist_vision.runs.record import Evaluation
+    from mnist_vision.training.checkpoints import read_checkpoint, rebuild_classifier
+    from mnist_vision.training.environment import test_lines
 
     quiet_libraries()
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
@@ -64,14 +65,14 @@ def _data_settings(config: DictConfig, checkpoint: dict[str, Any]) -> Any:
     Raises:
         UserError: If none are named, and the checkpoint does not hold the settings of its run.
     """
-    from mnist_vision.checkpoints import stored_settings
     from mnist_vision.runs.targets import check_targets
+    from mnist_vision.training.checkpoints import stored_settings
 
     if "_target_" in config.data:
         return config.data
     where = f"ckpt_path={config.ckpt_path}"
     trained_on = stored_settings(checkpoint, config.ckpt_path).settings.get("data")
-    check_targets(trained_on, Path(CONF_DIR), (), where)
+    check_targets(trained_on, CONF_DIR, (), where)
     changes = {key: value for key, value in config.data.items() if value is not None}
     return OmegaConf.merge(trained_on, changes)
 

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from mnist_vision.command import run_command
+from mnist_vision.cli.command import run_command
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def task(config: DictConfig) -> float:
         The best validation accuracy, which is what a search maximises.
     """
     # torch and Lightning take seconds to import: not before the command line is known to be right.
-    from mnist_vision.training import run
+    from mnist_vision.training.run import run
 
     return run(config)
 

@@ -19,9 +19,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from mnist_vision import training
-from mnist_vision.command import CONF_DIR
+from mnist_vision.common.conf import CONF_DIR
 from mnist_vision.data.download import ensure_mnist
+from mnist_vision.training.run import run as run_training
 
 # The tests' networks are tiny, and several tests run at once: a second thread costs more than it
 # gives, here and in the processes that tests start.
@@ -68,7 +68,7 @@ def mnist_root() -> str:
 
 def composed(*overrides: str, config_name: str = "train") -> DictConfig:
     """The configuration as the command line would compose it."""
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return compose(config_name, list(overrides))
 
 
@@ -91,7 +91,7 @@ def run(digits: None, run_config: Callable[..., DictConfig], tmp_path: Path) -> 
     """Trains on synthetic digits, in this process; gives the run directory."""
 
     def go(*overrides: str) -> Path:
-        training.run(run_config(*overrides))
+        run_training(run_config(*overrides))
         return tmp_path / "run"
 
     return go

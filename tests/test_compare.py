@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mnist_vision import compare
-from tests.comparison.fixtures import write_job, write_run
 from tests.conftest import ROOT
+from tests.report.fixtures import write_job, write_run
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_names_and_terminals_of_other_alphabets(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"0.9900 ? 0.0000" in done.stdout
-    assert "?/0" in (tmp_path / "outputs" / "comparison" / "report.html").read_text()
+    assert "?/0" in (tmp_path / "outputs" / "report" / "report.html").read_text()
 
 
 def test_an_unknown_option_is_refused(run_main):
@@ -166,6 +166,6 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path):
 
 
 def test_the_templates_are_in_the_package():
-    folder = Path(compare.__file__).parent / "comparison" / "templates"
+    folder = Path(compare.__file__).parent / "report" / "templates"
     assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "style.css"}
-    assert '"mnist_vision.comparison" = ["templates/*"]' in (ROOT / "pyproject.toml").read_text()
+    assert '"mnist_vision.report" = ["templates/*"]' in (ROOT / "pyproject.toml").read_text()

@@ -4,7 +4,6 @@ import inspect
 import itertools
 import json
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +13,11 @@ from hydra.utils import get_object, instantiate
 from lightning import Trainer
 from omegaconf import OmegaConf
 
-from mnist_vision.command import CONF_DIR
-from mnist_vision.limits import LIMITS, check_limits
+from mnist_vision.cli.limits import LIMITS, check_limits
+from mnist_vision.common.conf import CONF_DIR
 from tests.conftest import composed
 
-FILES = sorted(path.relative_to(CONF_DIR) for path in Path(CONF_DIR).rglob("*.yaml"))
+FILES = sorted(path.relative_to(CONF_DIR) for path in CONF_DIR.rglob("*.yaml"))
 GROUPS = sorted({path.parts[0] for path in FILES if len(path.parts) > 1} - {"hydra"})
 LOAD_CONFIG, LOADED = ConfigRepository.load_config, {}
 # Only their files set keys of other groups; the others choose options of them at most.
@@ -78,7 +77,7 @@ def test_every_experiment_composes_and_its_targets_take_its_keys(experiment):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_says_what_it_is_and_how_it_was_measured(experiment):
-    header = (Path(CONF_DIR) / "experiment" / f"{experiment}.yaml").read_text()
+    header = (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text()
     comments = "".join(line for line in header.splitlines() if line.startswith("#"))
     assert f"python -m mnist_vision.train experiment={experiment}" in comments
     assert "seeds" in comments
@@ -105,7 +104,7 @@ def test_every_limit_is_on_a_setting_that_exists():
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_a_file_says_what_it_is(path):
-    lines = (Path(CONF_DIR) / path).read_text().splitlines()
+    lines = (CONF_DIR / path).read_text().splitlines()
     header = next(line for line in lines if not line.startswith("# @package"))
     assert header.startswith("# ")
 
@@ -115,7 +114,7 @@ def test_a_file_says_what_it_is(path):
 )
 def test_a_file_sets_no_key_of_another_group(path):
     """It may choose another group's option, so that one named on the command line replaces it."""
-    text, content = (Path(CONF_DIR) / path).read_text(), OmegaConf.load(Path(CONF_DIR) / path)
+    text, content = (CONF_DIR / path).read_text(), OmegaConf.load(CONF_DIR / path)
     is_global = text.startswith("# @package _global_\n")
     assert is_global or "@package" not in text
     if len(path.parts) == 1 and path.stem == "train":
@@ -130,7 +129,7 @@ def test_a_file_sets_no_key_of_another_group(path):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_chooses_its_optimizer_and_scheduler(experiment):
-    content = OmegaConf.load(Path(CONF_DIR) / "experiment" / f"{experiment}.yaml")
+    content = OmegaConf.load(CONF_DIR / "experiment" / f"{experiment}.yaml")
     assert not {"optimizer", "scheduler"} & content.keys()
 
 
@@ -144,7 +143,7 @@ def in_conf_dir(monkeypatch):
         return LOADED[config_path]
 
     monkeypatch.setattr(ConfigRepository, "load_config", load_config)
-    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         yield
 
 
@@ -202,7 +201,7 @@ def test_an_option_named_beside_an_experiment_has_its_own_values(experiment, in_
 
 @pytest.mark.parametrize("debug", options("debug"))
 def test_debug_wins_over_experiments_and_searches(debug, in_conf_dir):
-    wanted = OmegaConf.load(Path(CONF_DIR) / "debug" / f"{debug}.yaml").trainer
+    wanted = OmegaConf.load(CONF_DIR / "debug" / f"{debug}.yaml").trainer
     wanted = {key: value for key, value in wanted.items() if not OmegaConf.is_config(value)}
     others = [choice for choice in CHOICES if choice.startswith("search=")]
     for other in [f"experiment={each}" for each in EXPERIMENTS] + others:
@@ -232,7 +231,7 @@ def test_the_trainer_has_the_arguments_and_defaults_of_lightnings():
     ours = {
         "max_epochs": 10,
         "devices": 1,
-        "plugins": [{"_target_": "mnist_vision.checkpoints.AtomicCheckpointIO"}],
+        "plugins": [{"_target_": "mnist_vision.training.checkpoints.AtomicCheckpointIO"}],
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
         # Lightning's own, which it writes None.
@@ -253,7 +252,7 @@ def test_the_trainer_has_the_arguments_and_defaults_of_lightnings():
     assert trainer.pop("_target_") == "lightning.Trainer"
     assert trainer == lightnings | ours
     assert left_out < parameters.keys()
-    text = (Path(CONF_DIR) / "trainer" / "default.yaml").read_text()
+    text = (CONF_DIR / "trainer" / "default.yaml").read_text()
     assert all(name in text for name in left_out)
 
 

@@ -3,119 +3,65 @@
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
-# Each module, and the modules of this package that it may import.
-EDGES = {
-    "__init__": set(),
-    "errors": set(),
-    "files": {"errors"},
-    "quiet": set(),
-    "accelerators": {"errors"},
-    "limits": {"errors"},
-    "explain": {"errors", "runs", "usage"},
-    "usage": set(),
-    "schedules": {"errors"},
-    "beginner": set(),
-    "data": {"errors", "files"},
-    "torch_files": set(),
-    "runs": {"data", "errors", "files"},
-    "detection": {"data"},
-    "transfer": {"errors", "torch_files"},
-    "models": {"errors", "data", "detection", "transfer"},
-    "checkpoints": {"errors", "files", "models", "runs", "torch_files"},
-    "evaluation": {"data", "memory", "models", "runs"},
-    "results": {"runs"},
-    "tensorboard": {"data", "evaluation", "models"},
-    "callbacks": {"checkpoints", "errors", "files", "runs", "tensorboard"},
-    "resume": {"checkpoints", "errors", "files", "models", "runs"},
-    "memory": set(),
-    "sweeps": {"errors", "files", "memory", "runs"},
-    "command": {"errors", "explain", "files", "limits", "resume", "runs", "sweeps", "usage"},
-    "training": {
-        "accelerators",
-        "callbacks",
-        "checkpoints",
-        "data",
-        "errors",
-        "evaluation",
-        "explain",
-        "files",
-        "memory",
-        "models",
-        "quiet",
-        "results",
-        "runs",
-        "tensorboard",
-    },
-    "benchmarking": {
-        "beginner",
-        "data",
-        "detection",
-        "errors",
-        "files",
-        "memory",
-        "models",
-        "quiet",
-        "runs",
-        "training",
-        "transfer",
-    },
-    "comparison": {"data", "errors", "files", "runs"},
-    # Entry points: nothing imports them.
-    "train": {"command", "training"},
-    "evaluate": {
-        "accelerators",
-        "checkpoints",
-        "command",
-        "evaluation",
-        "files",
-        "quiet",
-        "results",
-        "runs",
-    },
-    "benchmark": {"command", "benchmarking"},
-    "compare": {"comparison", "errors", "files", "quiet"},
-}
 PACKAGE = ROOT / "mnist_vision"
+COMMANDS = {"train", "evaluate", "compare", "benchmark"}
+# Each room may import those above it, and no other room of its own line.
+LAYERS = [
+    {"common"},
+    {"data"},
+    {"models", "runs"},
+    {"evaluation"},
+    {"training"},
+    {"sweeps", "report", "benchmarks"},
+    {"cli"},
+    COMMANDS,
+]
+RANKS = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
+MAX_LINES = 350
 
 
-def room(module_name):
-    """`mnist_vision.data.mnist` lies in the room `data`, `mnist_vision.train` in `train`."""
-    parts = module_name.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+def rooms_imported_by(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    parts = [name.split(".") for name in names if name.startswith("mnist_vision")]
+    assert all(len(each) > 1 for each in parts), f"{path}: name a module of mnist_vision"
+    return {each[1] for each in parts}
 
 
-def imports_of(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+def test_only_the_commands_stand_at_the_root():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == COMMANDS | {"__init__"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
-def test_a_module_imports_only_what_it_may(path):
-    relative = path.relative_to(PACKAGE).with_suffix("")
-    own_room = relative.parts[0]
-    for name in imports_of(path):
-        if name.split(".")[0] == "mnist_vision":
-            assert room(name) == own_room or room(name) in EDGES[own_room], f"{path}: {name}"
+def test_every_room_has_a_layer():
+    assert {path.relative_to(PACKAGE).parts[0] for path in MODULES} == RANKS.keys() - COMMANDS
 
 
-def test_the_allowed_edges_have_no_cycle():
-    remaining = {name: set(edges) for name, edges in EDGES.items()}
-    while remaining:
-        free = [name for name, edges in remaining.items() if not edges & remaining.keys()]
-        assert free, f"a cycle among {sorted(remaining)}"
-        for name in free:
-            del remaining[name]
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_module_imports_only_from_layers_below(path):
+    room = path.relative_to(PACKAGE).parts[0]
+    for other in rooms_imported_by(path) - {room}:
+        assert RANKS[other] < RANKS[room], f"{path} imports {other}"
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "benchmark", "compare"])
+def test_a_name_of_a_module_appears_once():
+    names = [path.stem for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_file_is_short(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_command_answers_without_importing_torch(name):
     script = (
         f"import sys; sys.argv = ['x', '--help']\n"

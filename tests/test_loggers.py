@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from mnist_vision import training
+from mnist_vision.training.run import run as run_training
 from tests.conftest import results_of
 
 METRICS = {"train/loss", "train/accuracy", "train/lr", "val/accuracy", "test/accuracy", "test/f1"}
@@ -26,7 +26,7 @@ def test_a_resumed_run_keeps_the_metrics_that_it_wrote_before(run, run_config):
     before = (run_dir / "csv" / "version_0" / "metrics.csv").read_bytes()
     config = run_config("logger=csv", "trainer.max_epochs=2")
     config.ckpt_path = str(run_dir / "checkpoints" / "last.ckpt")
-    training.run(config)
+    run_training(config)
     assert (run_dir / "csv" / "version_0" / "metrics.csv").read_bytes() == before
     assert csv_columns(run_dir / "csv" / "version_1") >= METRICS
 

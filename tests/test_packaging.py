@@ -67,7 +67,7 @@ def installed(wheel, tmp_path_factory):
 
 
 def where_it_runs_from(**options):
-    script = "import mnist_vision.command as c; print(c.__file__); print(c.CONF_DIR)"
+    script = "import mnist_vision.common.conf as c; print(c.__file__); print(c.CONF_DIR)"
     return [Path(line) for line in python("-c", script, **options).stdout.split()]
 
 
@@ -103,7 +103,7 @@ def test_a_clone_works_where_it_lies(clone):
 
 def test_the_editable_install_works_from_any_directory(tmp_path):
     module, conf = where_it_runs_from(cwd=tmp_path)
-    assert module == ROOT / "mnist_vision" / "command.py"
+    assert module == ROOT / "mnist_vision" / "common" / "conf.py"
     assert conf == ROOT / "conf"
 
 

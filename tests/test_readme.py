@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_vision.models.pretrained import PretrainedClassifier
+from mnist_vision.models.pretrained.fine_tuning import PretrainedClassifier
 from tests.conftest import ROOT, put_in_place_of_mnist
 
 README = (ROOT / "README.md").read_text()

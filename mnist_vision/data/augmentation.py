@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_vision.errors import check_real
+from mnist_vision.common.errors import check_real
 
 
 class RandomAffine:

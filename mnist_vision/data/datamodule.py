@@ -8,10 +8,10 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mnist_vision.common.errors import check_whole
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.download import ensure_mnist
 from mnist_vision.data.mnist import load_split
-from mnist_vision.errors import check_whole
 
 Batch = tuple[Tensor, Tensor]
 

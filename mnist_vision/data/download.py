@@ -19,9 +19,9 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import write_atomically
 from mnist_vision.data.mnist import FILES, IdxFile, all_files, faults, raw_folder
-from mnist_vision.errors import UserError
-from mnist_vision.files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mnist_vision.errors import UserError
+from mnist_vision.common.errors import UserError
 
 NUM_CLASSES = 10
 MISSED = -1  # the prediction where a network finds no digit

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mnist_vision.common.errors import FieldError, UserError, check_list, check_real, check_whole
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.boxes import DigitBoxes, box_iou, ink_boxes
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, as_it_is, to_unit_range
 from mnist_vision.data.mnist import IMAGE_SIZE
-from mnist_vision.errors import FieldError, UserError, check_list, check_real, check_whole
 
 # MNIST's digits were fitted into a square of 20 pixels. The mean area of their ink boxes is 304.
 DIGIT_SIZE = 20

@@ -4,7 +4,7 @@ from importlib import import_module
 from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
 
-from mnist_vision.errors import UserError
+from mnist_vision.common.errors import UserError
 from mnist_vision.models.classifier import DigitClassifier
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from torchvision.models import AlexNet_Weights, alexnet
 
-from mnist_vision.models.pretrained import PretrainedClassifier
+from mnist_vision.models.pretrained.fine_tuning import PretrainedClassifier
 
 
 class AlexNet(PretrainedClassifier):

@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from mnist_vision.common.errors import UserError
 from mnist_vision.data.mnist import MISSED, NUM_CLASSES
-from mnist_vision.errors import UserError
 
 Stage = Literal["train", "val", "test"]
 _MISSED_CLASS = NUM_CLASSES  # the class of `MISSED` in metrics, which count from 0

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mnist_vision.common.errors import check_list, check_real, check_whole
 from mnist_vision.data.mnist import IMAGE_SIZE, NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
-from mnist_vision.errors import check_list, check_real, check_whole
 from mnist_vision.models.classifier import DigitClassifier
 
 

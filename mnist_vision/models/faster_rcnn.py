@@ -11,18 +11,18 @@ from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import roi_align
 from torchvision.utils import draw_bounding_boxes, make_grid
 
+from mnist_vision.common.errors import FieldError, check_list, check_real, check_whole
 from mnist_vision.data.boxes import DigitBoxes, label_ink
 from mnist_vision.data.mnist import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
-from mnist_vision.detection.metrics import (
+from mnist_vision.models.classifier import Assessment, DigitClassifier, Stage
+from mnist_vision.models.detection.metrics import (
     as_dicts,
     is_sequence_right,
     mean_average_precision,
     read,
 )
-from mnist_vision.detection.proposals import RegionProposalNetwork
-from mnist_vision.detection.roi_heads import Candidates, Detections, RoIHeads
-from mnist_vision.errors import FieldError, check_list, check_real, check_whole
-from mnist_vision.models.classifier import Assessment, DigitClassifier, Stage
+from mnist_vision.models.detection.roi_heads import Candidates, Detections, RoIHeads
+from mnist_vision.models.detection.rpn import RegionProposalNetwork
 
 STRIDE = 4  # the backbone's: pixels a feature position
 PICTURE_SIDE = 320

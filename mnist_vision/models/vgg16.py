@@ -4,7 +4,7 @@ from typing import Any
 
 from torchvision.models import VGG16_Weights, vgg16
 
-from mnist_vision.models.pretrained import PretrainedClassifier
+from mnist_vision.models.pretrained.fine_tuning import PretrainedClassifier
 
 
 class VGG16(PretrainedClassifier):

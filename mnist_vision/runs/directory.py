@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mnist_vision.errors import UserError
-from mnist_vision.files import lock_directory, shown, write_atomically
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import lock_directory, shown, write_atomically
 from mnist_vision.runs.settings import quoted
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them

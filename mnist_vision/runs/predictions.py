@@ -8,9 +8,9 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import write_atomically
 from mnist_vision.data.mnist import MISSED, NUM_CLASSES
-from mnist_vision.errors import UserError
-from mnist_vision.files import write_atomically
 
 Digits = NDArray[np.int64]
 

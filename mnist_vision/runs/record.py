@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mnist_vision.errors import UserError
+from mnist_vision.common.errors import UserError
 
 VERSION: Literal[2] = 2
 

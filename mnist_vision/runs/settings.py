@@ -12,8 +12,8 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.errors import UserError
-from mnist_vision.files import shown
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import shown
 
 # Where a run writes and how it was started: not part of what it was asked to do.
 _NOT_SETTINGS = ("hydra", "sweep", "ckpt_path", "overwrite", "output_dir")

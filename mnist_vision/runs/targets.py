@@ -12,7 +12,7 @@ from inspect import isclass
 from pathlib import Path
 from typing import Any
 
-from mnist_vision.errors import UserError
+from mnist_vision.common.errors import UserError
 from mnist_vision.runs.settings import OUTPUT_DIR, quoted
 
 # Public classes of these modules, by the base class that makes them what they are.

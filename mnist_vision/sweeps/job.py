@@ -9,9 +9,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_vision.errors import Stopped
-from mnist_vision.files import lock_directory
-from mnist_vision.memory import release_memory
+from mnist_vision.common.errors import Stopped
+from mnist_vision.common.files import lock_directory
+from mnist_vision.common.memory import release_memory
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Job
 from mnist_vision.runs.settings import figure_settings, typed_overrides

@@ -15,11 +15,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
-from mnist_vision.errors import UserError
-from mnist_vision.files import lock_directory, read_json, shown, write_atomically, write_json
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import lock_directory, read_json, shown, write_atomically, write_json
 from mnist_vision.runs.settings import quoted, typed_overrides
 from mnist_vision.sweeps.job import RESUME, own_overrides
-from mnist_vision.sweeps.table import make_rows, read_jobs, shortened
+from mnist_vision.sweeps.job_table import make_rows, read_jobs, shortened
 
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "sweep"

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import affine
 
+from mnist_vision.common.errors import FieldError
 from mnist_vision.data.augmentation import RandomAffine
-from mnist_vision.errors import FieldError
 
 
 def spot(row, column):

@@ -3,9 +3,9 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader
 
+from mnist_vision.common.errors import FieldError
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, stratified_order
-from mnist_vision.errors import FieldError
 from tests.conftest import synthetic_digits
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from torchvision.datasets import MNIST
 
+from mnist_vision.common.errors import UserError
 from mnist_vision.data import download, mnist
 from mnist_vision.data.download import ensure_mnist, write_idx_files
 from mnist_vision.data.mnist import faults, load_split, raw_folder
-from mnist_vision.errors import UserError
 
 
 def pickled_digits(generator):

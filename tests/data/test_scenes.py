@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.ops import box_iou
 
+from mnist_vision.common.errors import FieldError, UserError
 from mnist_vision.data import scenes
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.boxes import DigitBoxes
@@ -17,7 +18,6 @@ from mnist_vision.data.scenes import (
     SceneRules,
     draw_scenes,
 )
-from mnist_vision.errors import FieldError, UserError
 
 RULES = SceneRules([64, 96, 128], [1, 5], [0.6, 1.4], 0.1)
 

@@ -8,7 +8,7 @@ from mnist_vision.models.alexnet import AlexNet
 from mnist_vision.models.cnn import CNN
 from mnist_vision.models.faster_rcnn import FasterRCNN
 from mnist_vision.models.vgg16 import VGG16
-from mnist_vision.schedules import constant
+from mnist_vision.training.schedules import constant
 from tests.conftest import synthetic_digits
 
 MODELS = {

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_vision.errors import FieldError
+from mnist_vision.common.errors import FieldError
 from mnist_vision.models.cnn import CNN
 
 

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from mnist_vision.common.errors import FieldError
 from mnist_vision.data.boxes import DigitBoxes, ink_boxes
-from mnist_vision.errors import FieldError
 from mnist_vision.models.classifier import MISSED, predictions
 from mnist_vision.models.faster_rcnn import FasterRCNN
+from tests.benchmarks.test_stock_detector import scenes, train
 from tests.conftest import synthetic_digits
-from tests.detection.test_stock import scenes, train
 
 TINY = {"widths": [4, 8], "hidden": 16}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mnist_vision.errors import UserError
+from mnist_vision.common.errors import UserError
 from mnist_vision.models import find_architecture
 from mnist_vision.models.cnn import CNN
 

@@ -1,9 +1,9 @@
 import pytest
 
-from mnist_vision.errors import UserError
-from mnist_vision.files import lock_directory
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import lock_directory
 from mnist_vision.runs.directory import RunDirectory
-from tests.comparison.fixtures import write_job, write_run
+from tests.report.fixtures import write_job, write_run
 
 
 def names(folder):

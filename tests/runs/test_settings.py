@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mnist_vision.errors import UserError
+from mnist_vision.common.errors import UserError
 from mnist_vision.runs.settings import (
     check_unchanged,
     command_line,

@@ -1,16 +1,14 @@
-from pathlib import Path
-
 import pytest
 
-from mnist_vision.command import CONF_DIR
-from mnist_vision.errors import UserError
+from mnist_vision.common.conf import CONF_DIR
+from mnist_vision.common.errors import UserError
 from mnist_vision.runs.settings import run_settings
 from mnist_vision.runs.targets import check_targets
 from tests.conftest import composed
 
 
 def check(settings, typed=()):
-    check_targets(settings, Path(CONF_DIR), typed, "ckpt_path=a.ckpt")
+    check_targets(settings, CONF_DIR, typed, "ckpt_path=a.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,7 @@ def test_known_optimizers_callbacks_and_loggers_may_be_named(target):
         "builtins.eval",
         "subprocess.Popen",
         "mnist_vision.data.download.subprocess.run",
-        "mnist_vision.files.write_json",
+        "mnist_vision.common.files.write_json",
         "lightning.pytorch.callbacks.os.system",
         "torch.optim.optimizer",
         "torch.optim.swa_utils.update_bn",

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_vision.errors import Stopped, UserError
-from mnist_vision.files import lock_directory
+from mnist_vision.common.errors import Stopped, UserError
+from mnist_vision.common.files import lock_directory
 from mnist_vision.models.cnn import CNN
 from mnist_vision.runs.settings import quoted
 

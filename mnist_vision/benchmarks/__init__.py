@@ -1,0 +1,1 @@
+"""Speed as ratios: the measures, and what they are measured against."""

@@ -1,0 +1,153 @@
+"""Exceptions as one line for people."""
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_vision.cli.usage import choices
+from mnist_vision.common.errors import FieldError, UserError, first_line
+from mnist_vision.runs.settings import quoted
+
+# Choices that are there only with an extra of this package.
+EXTRAS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/submitit_local": "submitit",
+    "hydra/launcher/submitit_slurm": "submitit",
+    "hydra/sweeper/optuna": "optuna",
+    "logger/mlflow": "mlflow",
+    "logger/wandb": "wandb",
+}
+
+
+def explain(
+    error: BaseException, known_keys: Callable[[], list[str]], log_file: Path | None = None
+) -> str:
+    """Says in one line what went wrong and, where it is known, what to do.
+
+    Args:
+        error: What was raised.
+        known_keys: Gives the keys of the configuration; called only if a key is unknown.
+        log_file: Where the traceback is, if anywhere; named if the error is an unforeseen one.
+    """
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return _explain_instantiation(error, known_keys)
+    if isinstance(error, UserError | FieldError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return _explain_missing_choice(error)
+    if isinstance(error, OverrideParseException):
+        return _explain_syntax(error.override)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_override(error, known_keys)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    # Lightning's own word for settings that cannot be had; importing its class takes seconds.
+    if type(error).__name__ == "MisconfigurationException":
+        return first_line(error)
+    where = f" (traceback in {log_file})" if log_file is not None else ""
+    return f"{type(error).__name__}: {first_line(error)}{where}"
+
+
+def similar(word: str, known: Iterable[str], separator: str = "/") -> str:
+    """Suggest the known word that is most similar to an unknown one.
+
+    Args:
+        word: The unknown word.
+        known: The known words.
+        separator: Of the parts of a word, the last of which is often given alone, or mistyped.
+
+    Returns:
+        Text to put behind "unknown WORD"; empty if no word is similar.
+    """
+    known = list(known)
+    matches = difflib.get_close_matches(word, known, n=1)
+    if not matches:
+        leaves = {each.rpartition(separator)[2]: each for each in reversed(known)}
+        leaf = word.rpartition(separator)[2]
+        matches = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1)]
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def _explain_instantiation(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
+    """Puts the key of the part that could not be made before the reason."""
+    full_key = re.search(r"full_key: (\S+)", str(error))
+    key = full_key.group(1) if full_key else ""
+    cause = error.__cause__
+    assert cause is not None
+    if isinstance(cause, FieldError):
+        return str(FieldError(f"{key}.{cause.field}", cause.value, cause.allowed))
+    if isinstance(cause, TypeError | ValueError):
+        return f"{key}: {first_line(cause)}"
+    for choice, extra in EXTRAS.items():
+        part = choice.replace("/", ".")
+        if f"{key}.".startswith(f"{part}.") and isinstance(cause, ImportError):
+            return _not_installed(part, extra)
+    reason = explain(cause, known_keys)
+    return reason if isinstance(cause, UserError) or not key else f"{key}: {reason}"
+
+
+def _explain_missing_choice(error: MissingConfigException) -> str:
+    message, wanted = str(error), error.missing_cfg_file
+    if not wanted or "/" not in wanted:
+        return first_line(error)
+    # Hydra does not name a group all choices of which are nested.
+    named = re.search("Available options in '([^']+)'", message)
+    group = named.group(1) if named else wanted.partition("/")[0]
+    name = wanted.removeprefix(f"{group}/")
+    if wanted in EXTRAS:
+        return _not_installed(f"{group}={name}", EXTRAS[wanted])
+    # Hydra lists its search path, but not the choices that are nested.
+    folders = map(Path, re.findall(r"path=file://(.+)", message))
+    known = list(dict.fromkeys([*(error.options or []), *choices(folders, group)]))
+    return f"{group}={name}: unknown{similar(name, known) or '.'} Known: {', '.join(known)}"
+
+
+def _not_installed(what: str, extra: str) -> str:
+    return f"{what}: is not installed; pip install 'mnist_vision[{extra}]'"
+
+
+def _explain_syntax(argument: str) -> str:
+    """Shows how to type a value that Hydra's grammar cannot parse unless it is quoted."""
+    key, equals, value = argument.partition("=")
+    if not equals or not re.fullmatch(r"[\w.+~@:/-]+", key, re.ASCII):
+        return f"{_printable(argument)}: must be GROUP=CHOICE or KEY=VALUE, without spaces around ="
+    return f"{_printable(argument)}: Hydra cannot parse the value{_how_to_quote(key, value)}"
+
+
+def _how_to_quote(key: str, value: str) -> str:
+    if not value.isprintable():
+        return ""
+    return f"; if it is text, type {shlex.quote(f'{key}={quoted(value)}')}"
+
+
+def _printable(text: str) -> str:
+    """Text on one line: what cannot be printed is escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _explain_override(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
+    ambiguous = re.match("Ambiguous value for argument '(.*)'\n", str(error))
+    if ambiguous:
+        key, _, value = ambiguous.group(1).partition("=")
+        return (
+            f"{ambiguous.group(1)}: to run each of several values, add --multirun"
+            f"{_how_to_quote(key, value)}"
+        )
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    if unknown is None:
+        return first_line(error)
+    key, known = unknown.group(1), known_keys()
+    name = key.partition("@")[0]
+    suggestion = "" if name in known else similar(name, known, separator=".")
+    return f"unknown key {key}{suggestion or '; --cfg job lists all'}"

@@ -1,0 +1,113 @@
+"""Files that are never half-written, and folders that have one owner."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+
+from mnist_vision.common.errors import UserError
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside `path` that takes its place once it is complete and on disk.
+
+    A crash, a full disk or an exception inside the block leaves the old file as it was. The folder
+    is made if it is missing.
+
+    Args:
+        path: The file to write or replace.
+
+    Yields:
+        A binary file to write the new contents to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, not in $TMPDIR: os.replace is atomic within one filesystem only.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes one JSON object, atomically."""
+    with write_atomically(path) as file:
+        file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one if there is none, or none that can be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@contextmanager
+def lock_directory(directory: Path, setting: str, *, waits: bool = False) -> Iterator[None]:
+    """Hold a directory for this process, so that no other run or sweep writes into it.
+
+    Args:
+        directory: An existing directory.
+        setting: What chooses another one, for the error.
+        waits: Whether to wait until another process lets go of it.
+
+    Raises:
+        UserError: If another process holds it, or it cannot be written to.
+    """
+    lock = FileLock(directory / ".lock")
+    try:
+        lock.acquire(blocking=waits)
+    except Timeout:
+        raise UserError(
+            f"{shown(directory)}: another process is writing to this directory; "
+            f"wait for it to end, or choose another with {setting}=DIR"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{setting}={shown(directory)}: cannot be written to ({error.strerror}); choose another"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def shown(path: str | os.PathLike[str]) -> Path:
+    """A path for people: relative where it lies below the folder of the command."""
+    start = HydraConfig.get().runtime.cwd if HydraConfig.initialized() else os.getcwd()
+    absolute = Path(start, path)
+    return absolute.relative_to(start) if absolute.is_relative_to(start) else absolute
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut, where the platform can open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,1 +1,0 @@
-"""What finished runs say together: reading, grouping, statistics, plots, and the report."""

@@ -1,0 +1,232 @@
+"""The second stage: which digit is it, and where exactly?"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import clip_boxes_to_image
+
+from mnist_vision.data.boxes import DigitBoxes
+from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.models.detection.box_ops import (
+    IGNORED,
+    POSITIVE,
+    greedy_nms,
+    is_larger,
+    match,
+    pick,
+    sample,
+)
+from mnist_vision.models.detection.roi_align import roi_align
+
+# torchvision's settings.
+POSITIVE_IOU = 0.5
+MIN_SIZE = 1e-2
+SMOOTH_L1_BETA = 1 / 9
+
+
+class Candidates(NamedTuple):
+    """What the second stage says of each proposal and each digit.
+
+    Args:
+        boxes: `Tensor[B, P, 10, 4]` float32: where that digit would be, inside the image.
+        scores: `Tensor[B, P, 10]` float32 in [0, 1]: how likely it is that digit; 0 for what is no
+            candidate: padding, a score not above the threshold, a box without area.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+
+
+class Detections(NamedTuple):
+    """What is found in each image, the surest first, padded to the same number an image.
+
+    Args:
+        boxes: `Tensor[B, D, 4]` float32 in pixels.
+        labels: `Tensor[B, D]` int64 in 0..9; -1 for padding.
+        scores: `Tensor[B, D]` float32 in [0, 1]; 0 for padding.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+class RoIHeads(nn.Module):
+    """Looks at the features inside each proposal, and says what digit it is and how to move it.
+
+    Class 0 is the background: the class of digit d is d + 1.
+
+    Source: R. Girshick, "Fast R-CNN", 2015, https://arxiv.org/abs/1504.08083; the steps are those
+    of `torchvision.models.detection.roi_heads`.
+
+    Args:
+        channels: Channels of the feature map.
+        roi_size: Side of the grid that the features of a proposal are resampled to.
+        hidden: Units of each of the two hidden layers.
+        num_sampled: Proposals an image that the losses are measured on.
+        positive_fraction: Largest share of them that may be digits, 0 to 1.
+        score_threshold: A candidate's score must be above it, 0 to 1.
+        nms_iou: IoU above which the worse of two boxes of one digit is dropped, 0 to 1.
+        num_detections: Most detections an image.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        roi_size: int,
+        hidden: int,
+        num_sampled: int,
+        positive_fraction: float,
+        score_threshold: float,
+        nms_iou: float,
+        num_detections: int,
+    ) -> None:
+        super().__init__()
+        self.box_head = TwoMLPHead(channels * roi_size**2, hidden)
+        self.box_predictor = FastRCNNPredictor(hidden, NUM_CLASSES + 1)
+        self.box_coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+        self.roi_size = roi_size
+        self.num_sampled = num_sampled
+        self.positive_fraction = positive_fraction
+        self.score_threshold = score_threshold
+        self.nms_iou = nms_iou
+        self.num_detections = num_detections
+
+    def forward(self, features: Tensor, boxes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """Predicts for each box.
+
+        Args:
+            features: `Tensor[B, C, h, w]`.
+            boxes: `Tensor[B, R, 4]` in pixels.
+            scale: Feature positions a pixel.
+
+        Returns:
+            Class logits `Tensor[B, R, 11]`, and how the box of each class differs from the
+            proposal, `Tensor[B, R, 11, 4]`, coded.
+        """
+        rois = roi_align(features, boxes, self.roi_size, scale)
+        # The layer's weights are stored for channels first, as torchvision stores them; turning
+        # them round is much less work than turning the features.
+        first = self.box_head.fc6
+        weight = first.weight.view(-1, features.shape[1], self.roi_size, self.roi_size)
+        weight = weight.permute(0, 2, 3, 1).flatten(1)
+        hidden = F.relu(F.linear(rois.flatten(2), weight, first.bias))
+        hidden = F.relu(self.box_head.fc7(hidden))
+        logits, codes = self.box_predictor(hidden.flatten(0, 1))
+        batch, num_boxes = boxes.shape[:2]
+        # In bfloat16, which mixed precision computes in, a box could be pixels off.
+        return (
+            logits.float().view(batch, num_boxes, -1),
+            codes.float().view(batch, num_boxes, NUM_CLASSES + 1, 4),
+        )
+
+    def losses(
+        self,
+        features: Tensor,
+        scale: float,
+        proposals: Tensor,
+        is_proposal: Tensor,
+        digits: DigitBoxes,
+    ) -> dict[str, Tensor]:
+        """How far the predictions are from the digits, on a random sample of proposals.
+
+        The digits' own boxes are among the proposals, so that there is always something to learn.
+
+        Args:
+            features: `Tensor[B, C, h, w]`.
+            scale: Feature positions a pixel.
+            proposals: `Tensor[B, P, 4]`, some of them padding.
+            is_proposal: `Tensor[B, P]` bool.
+            digits: What there is to find; an image may hold nothing.
+
+        Returns:
+            `loss_classifier` and `loss_box_reg`, scalars.
+        """
+        boxes = torch.cat([proposals, digits.boxes], dim=1)
+        is_box = torch.cat([is_proposal, digits.is_digit], dim=1)
+        digit_index, kind = match(
+            boxes,
+            digits.boxes,
+            digits.is_digit,
+            high=POSITIVE_IOU,
+            low=POSITIVE_IOU,
+            best_always=False,
+        )
+        indices, is_drawn = sample(
+            kind.masked_fill(~is_box, IGNORED), self.num_sampled, self.positive_fraction
+        )
+        boxes, digit_index = pick(boxes, indices), pick(digit_index, indices)
+        is_positive = (pick(kind, indices) == POSITIVE) & is_drawn
+        classes = (pick(digits.labels, digit_index) + 1) * is_positive
+
+        logits, codes = self(features, boxes, scale)
+        num_drawn = is_drawn.sum().clamp(min=1)
+        surprise = F.cross_entropy(
+            logits.flatten(0, 1),
+            classes.masked_fill(~is_drawn, IGNORED).flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+        image, position = is_positive.nonzero(as_tuple=True)
+        wanted = self.box_coder.encode_single(
+            digits.boxes[image, digit_index[image, position]], boxes[image, position]
+        )
+        distance = F.smooth_l1_loss(
+            codes[image, position, classes[image, position]],
+            wanted,
+            beta=SMOOTH_L1_BETA,
+            reduction="sum",
+        )
+        return {"loss_classifier": surprise / num_drawn, "loss_box_reg": distance / num_drawn}
+
+    def candidates(
+        self,
+        features: Tensor,
+        scale: float,
+        proposals: Tensor,
+        is_proposal: Tensor,
+        image_size: tuple[int, int],
+    ) -> Candidates:
+        """Reads every proposal as every digit.
+
+        Args:
+            features: `Tensor[B, C, h, w]`.
+            scale: Feature positions a pixel.
+            proposals: `Tensor[B, P, 4]`, some of them padding.
+            is_proposal: `Tensor[B, P]` bool.
+            image_size: Height and width in pixels.
+        """
+        logits, codes = self(features, proposals, scale)
+        scores = logits.softmax(dim=-1)[..., 1:]
+        boxes = self.box_coder.decode_single(
+            codes.flatten(0, 1).flatten(1), proposals.flatten(0, 1)
+        )
+        boxes = boxes.view(codes.shape)[:, :, 1:]
+        boxes = clip_boxes_to_image(boxes, image_size)
+        is_candidate = scores > self.score_threshold
+        is_candidate &= is_proposal[..., None] & is_larger(boxes, MIN_SIZE)
+        return Candidates(boxes, scores * is_candidate)
+
+    def select(self, candidates: Candidates) -> Detections:
+        """Keeps the best of the boxes that overlap, digit by digit, and the surest of all."""
+        # [B, 10, P]: digits are suppressed apart from each other.
+        scores, order = candidates.scores.transpose(1, 2).sort(dim=2, descending=True)
+        boxes = candidates.boxes.transpose(1, 2)
+        boxes = boxes.gather(2, order[..., None].expand_as(boxes))
+        keep = greedy_nms(boxes, scores > 0, self.nms_iou)
+        kept_scores = (scores * keep).flatten(1)
+        # Stable, so that of equal scores the smaller digit's comes first, as argmax has it.
+        ranked_scores, ranked = kept_scores.sort(dim=1, descending=True, stable=True)
+        top_scores = ranked_scores[:, : self.num_detections]
+        positions = ranked[:, : self.num_detections]
+        labels = positions // scores.shape[2]
+        return Detections(
+            pick(boxes.flatten(1, 2), positions) * (top_scores > 0)[..., None],
+            labels.masked_fill(top_scores == 0, -1),
+            top_scores,
+        )

@@ -1,0 +1,151 @@
+"""The first stage: where might a digit be?"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import clip_boxes_to_image
+
+from mnist_vision.data.boxes import DigitBoxes
+from mnist_vision.models.detection.box_ops import (
+    POSITIVE,
+    first_kept,
+    greedy_nms,
+    is_larger,
+    match,
+    pick,
+    sample,
+)
+
+# torchvision's settings.
+HIGH_IOU, LOW_IOU = 0.7, 0.3
+POSITIVE_FRACTION = 0.5
+NMS_IOU = 0.7
+MIN_SIZE = 1e-3
+SMOOTH_L1_BETA = 1 / 9
+
+
+class RegionProposalNetwork(nn.Module):
+    """Scores anchors and moves them over what looks like a digit, whichever it is.
+
+    Source: S. Ren et al., "Faster R-CNN", 2015, https://arxiv.org/abs/1506.01497; the settings are
+    those of `torchvision.models.detection.rpn`.
+
+    Args:
+        channels: Channels of the feature map.
+        anchor_sizes: Square roots of the areas of anchors, in pixels.
+        aspect_ratios: Heights over widths of anchors.
+        num_before_nms: Proposals an image that suppression looks at.
+        num_proposals: Most proposals an image that are left.
+        num_sampled: Anchors an image that the losses are measured on.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        anchor_sizes: Sequence[float],
+        aspect_ratios: Sequence[float],
+        *,
+        num_before_nms: int,
+        num_proposals: int,
+        num_sampled: int,
+    ) -> None:
+        super().__init__()
+        self.anchor_generator = AnchorGenerator((tuple(anchor_sizes),), (tuple(aspect_ratios),))
+        self.head = RPNHead(channels, len(anchor_sizes) * len(aspect_ratios))
+        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        self.num_before_nms = num_before_nms
+        self.num_proposals = num_proposals
+        self.num_sampled = num_sampled
+
+    def forward(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Predicts for each anchor.
+
+        Args:
+            images: `Tensor[B, 1, H, W]`, for their size.
+            features: `Tensor[B, C, h, w]`.
+
+        Returns:
+            Anchors `Tensor[N, 4]`, the same for all images; objectness logits `Tensor[B, N]`; and
+            how a proposal differs from its anchor, `Tensor[B, N, 4]`, coded.
+        """
+        (logits,), (codes,) = self.head([features])
+        (anchors,) = self.anchor_generator(
+            ImageList(images, [(images.shape[2], images.shape[3])]), [features]
+        )
+        # Channels of logits are anchors, those of codes are anchors times 4.
+        logits = logits.permute(0, 2, 3, 1).flatten(1)
+        codes = codes.permute(0, 2, 3, 1).reshape(len(images), -1, 4)
+        # In bfloat16, which mixed precision computes in, a box could be pixels off.
+        return anchors.float(), logits.float(), codes.float()
+
+    def propose(
+        self, image_size: tuple[int, int], anchors: Tensor, logits: Tensor, codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Turns predictions into proposals, without gradient.
+
+        Args:
+            image_size: Height and width in pixels.
+            anchors: As `forward` gives them.
+            logits: As `forward` gives them.
+            codes: As `forward` gives them.
+
+        Returns:
+            Proposals `Tensor[B, P, 4]`, the likeliest first, inside the image, and which of them
+            are proposals, `Tensor[B, P]` bool; the others are padding.
+        """
+        logits, codes = logits.detach(), codes.detach()
+        num = min(self.num_before_nms, len(anchors))
+        indices = logits.topk(num).indices
+        boxes = self.box_coder.decode_single(
+            pick(codes, indices).flatten(0, 1), anchors[indices.flatten()]
+        )
+        boxes = clip_boxes_to_image(boxes.view(len(logits), num, 4), image_size)
+        keep = greedy_nms(boxes, is_larger(boxes, MIN_SIZE), NMS_IOU)
+        positions, is_proposal = first_kept(keep, self.num_proposals)
+        return pick(boxes, positions) * is_proposal[..., None], is_proposal
+
+    def losses(
+        self, anchors: Tensor, logits: Tensor, codes: Tensor, digits: DigitBoxes
+    ) -> dict[str, Tensor]:
+        """How far the predictions are from the digits, on a random sample of anchors.
+
+        Args:
+            anchors: As `forward` gives them.
+            logits: As `forward` gives them.
+            codes: As `forward` gives them.
+            digits: What there is to find; an image may hold nothing.
+
+        Returns:
+            `loss_objectness` and `loss_rpn_box_reg`, scalars.
+        """
+        digit_index, kind = match(
+            anchors.expand(len(logits), -1, -1),
+            digits.boxes,
+            digits.is_digit,
+            high=HIGH_IOU,
+            low=LOW_IOU,
+            best_always=True,
+        )
+        indices, is_drawn = sample(kind, self.num_sampled, POSITIVE_FRACTION)
+        num_drawn = is_drawn.sum().clamp(min=1)
+        is_positive = (pick(kind, indices) == POSITIVE) & is_drawn
+        objectness = F.binary_cross_entropy_with_logits(
+            pick(logits, indices), is_positive.float(), is_drawn.float(), reduction="sum"
+        )
+        image, position = is_positive.nonzero(as_tuple=True)
+        anchor = indices[image, position]
+        wanted = self.box_coder.encode_single(
+            digits.boxes[image, digit_index[image, anchor]], anchors[anchor]
+        )
+        distance = F.smooth_l1_loss(
+            codes[image, anchor], wanted, beta=SMOOTH_L1_BETA, reduction="sum"
+        )
+        return {
+            "loss_objectness": objectness / num_drawn,
+            "loss_rpn_box_reg": distance / num_drawn,
+        }

@@ -1,0 +1,1 @@
+"""What networks with ImageNet weights share: weights, fine-tuning, faster convolutions."""

@@ -1,0 +1,1 @@
+"""The comparison of finished runs: selection, statistics, and the report of its sections."""

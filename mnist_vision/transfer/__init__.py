@@ -1,1 +1,0 @@
-"""What networks trained on photographs need to learn digits."""

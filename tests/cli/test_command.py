@@ -1,0 +1,198 @@
+"""The front door: what a user sees of a mistake."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# What is typed, and what must be in the one line that comes back.
+MISTAKES = {
+    "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
+    "lr=3": "unknown key lr; did you mean optimizer.lr?",
+    "modle=cnn": "unknown key modle; did you mean model?",
+    "model=cnm": "model=cnm: unknown; did you mean cnn? Known: ",
+    "--mutlirun": "unknown option --mutlirun; did you mean --multirun?",
+    "optimizer.lr=abc": "optimizer.lr=abc: must be a number above 0",
+    "optimizer.lr=": "optimizer.lr=: must be a number above 0",
+    "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
+    "trainer.max_epochs=-3": "trainer.max_epochs=-3: must be a whole number of at least 1",
+    "trainer.precision=bf16-true": "trainer.precision=bf16-true: must be one of 32-true, bf16",
+    "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295",
+    "trainer.limit_val_batches=0": "trainer.limit_val_batches=0: must be a number above 0",
+    "ckpt_path=none.ckpt": "ckpt_path=none.ckpt: no such file",
+    "overwrite=no": "overwrite=no: must be true or false",
+    "output_dir=x": "output_dir: follows hydra.run.dir=DIR or, of a sweep, hydra.sweep.dir=DIR",
+    "=5": "'=5': must be GROUP=CHOICE or KEY=VALUE",
+    "model=5": "model=5: unknown. Known: ",
+    "sweep=lab": "sweep=lab: must be left alone: set sweep.resume; search=NAME is a search",
+    "seed=1,2": "to run each of several values, add --multirun",
+}
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_no_directory(command, tmp_path, argument):
+    done = command("train", argument)
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert MISTAKES[argument] in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_required_is_said(command, tmp_path):
+    done = command("evaluate")
+    assert done.returncode == 1
+    assert done.stderr == "error: ckpt_path is required; give it as ckpt_path=VALUE\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_configuration_are_shown(command, tmp_path):
+    done = command("train", "--help")
+    assert done.returncode == 0
+    assert "optimizer: adam, adamw, sgd" in done.stdout
+    done = command("train", "--cfg", "job", "optimizer=sgd")
+    assert done.returncode == 0
+    assert "torch.optim.SGD" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+# Mistakes that only the parts themselves can see: found before anything is trained.
+LATE_MISTAKES = {
+    "data.batch_size=0": "data.batch_size=0: must be a whole number of at least 1",
+    "data.val_size=60000": "data.val_size=60000: must be a whole number from 10 to 59990",
+    "data.augmentation.degrees=900": "data.augmentation.degrees=900: must be a number of at least",
+    "model.widths=[]": "model.widths=[]: must be a list of 1 to 4 whole numbers",
+    "+model.depth=3": "unexpected keyword argument 'depth'",
+    "scheduler.warmup=2": "scheduler.warmup=2: must be a number",
+    "+optimizer.betas=3": "error: optimizer: ",
+    "trainer.strategy=abacus": "error: trainer: ",
+    "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
+    "data.root=/dev/null": "data.root=/dev/null: cannot make /dev/null/MNIST/raw",
+}
+
+
+MODEL_MISTAKES = {
+    "model=vgg16 model.image_size=31": "model.image_size=31: must be a whole number of at least 32",
+    "model=alexnet model.image_size=62": "model.image_size=62: must be a whole number of at least",
+    "model=vgg16 model.weights=IMAGENET": "model.weights=IMAGENET: neither a file nor one of "
+    "IMAGENET1K_V1, IMAGENET1K_FEATURES",
+    "model=vgg16 model.num_trainable_blocks=-1": "model.num_trainable_blocks=-1: must be a whole",
+    "model=vgg16 model.num_trainable_blocks=6": "model.num_trainable_blocks=6: must be a whole",
+    "model=cnn data=mnist_scenes": "data=mnist_scenes: shows several digits an image, and cnn",
+}
+
+
+@pytest.mark.parametrize("arguments", MODEL_MISTAKES)
+def test_a_mistake_about_a_model_is_one_line_before_anything_is_read(run_task, arguments):
+    code, output = run_task("data.root=/dev/null", *arguments.split())
+    assert code == 1
+    assert output.err.startswith(f"error: {MODEL_MISTAKES[arguments]}")
+    assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", LATE_MISTAKES)
+def test_a_mistake_in_a_part_is_one_line_and_its_traceback_is_logged(run_task, tmp_path, argument):
+    code, output = run_task("trainer.limit_train_batches=1", argument)
+    assert code == 1
+    assert output.err.startswith("error: ")
+    assert LATE_MISTAKES[argument] in output.err
+    assert output.err.count("\n") == 1
+    assert "Traceback" not in output.out + output.err
+    (log,) = tmp_path.glob("outputs/cnn/*/train.log")
+    assert "Traceback (most recent call last)" in log.read_text()
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_gpu_without_a_gpu_is_refused(run_task, monkeypatch):
+    for accelerator in ("CUDAAccelerator", "MPSAccelerator"):
+        monkeypatch.setattr(
+            f"mnist_vision.common.accelerators.{accelerator}.is_available", lambda: False
+        )
+    code, output = run_task("trainer.accelerator=gpu")
+    assert code == 1
+    expected = "trainer.accelerator=gpu: must be one that torch can use here: auto, cpu"
+    assert output.err == f"error: {expected}\n"
+
+
+def test_an_output_directory_that_cannot_be_made_is_named(run_task, tmp_path):
+    (tmp_path / "outputs").touch()
+    code, output = run_task("debug=smoke")
+    assert code == 1
+    assert output.err.startswith("error: ")
+    assert "outputs" in output.err
+    assert "Not a directory" in output.err or "File exists" in output.err
+
+
+def test_an_unforeseen_error_says_where_its_traceback_is(run_task, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr("mnist_vision.training.run.seed_everything", fail)
+    code, output = run_task()
+    assert code == 1
+    assert output.err.startswith("error: ZeroDivisionError: of all things (traceback in ")
+    log = Path(output.err.split("traceback in ")[1].rstrip(")\n"))
+    assert "ZeroDivisionError: of all things" in log.read_text()
+
+
+def test_a_second_signal_does_not_cut_the_first_short(tmp_path):
+    script = (
+        "import os, signal, time\n"
+        "from mnist_vision.cli.command import run_command\n"
+        "def task(config):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        print('tidied up')\n"
+        "run_command(task, 'train')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stdout == "tidied up\n"
+    assert done.stderr == "error: stopped by SIGINT\n"
+
+
+def test_an_error_that_a_signal_brought_about_is_the_signal(tmp_path):
+    script = (
+        "import os, signal, torch\n"
+        "from mnist_vision.training.checkpoints import AtomicCheckpointIO\n"
+        "from mnist_vision.cli.command import run_command\n"
+        "class Interrupted(dict):\n"
+        "    def __reduce__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return dict, ()\n"
+        "class Untidy:\n"
+        "    def __init__(self, *args): pass\n"
+        "    def __enter__(self): return self\n"
+        "    def __exit__(self, *args): raise RuntimeError('unexpected pos 64 vs 0')\n"
+        "torch.serialization._open_zipfile_writer = Untidy\n"
+        "def task(config):\n"
+        "    AtomicCheckpointIO().save_checkpoint({'weights': Interrupted()}, 'last.ckpt')\n"
+        "run_command(task, 'train')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr == "error: stopped by SIGINT\n"
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_training_ends_the_process_with_its_code(tmp_path, signum, exit_code):
+    script = (
+        "import os, sys\n"
+        "from mnist_vision.cli.command import run_command\n"
+        f"run_command(lambda config: os.kill(os.getpid(), {int(signum)}), 'train')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == exit_code
+    assert done.stderr == f"error: stopped by {signum.name}\n"

@@ -1,0 +1,93 @@
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import lock_directory, read_json, shown, write_atomically, write_json
+
+
+def test_write_makes_the_folder_and_the_file(tmp_path):
+    path = tmp_path / "new" / "file"
+    with write_atomically(path) as file:
+        file.write(b"contents")
+    assert path.read_bytes() == b"contents"
+    assert [child.name for child in path.parent.iterdir()] == ["file"]
+
+
+def test_written_file_has_the_usual_permissions(tmp_path):
+    usual = tmp_path / "usual"
+    usual.touch()
+    with write_atomically(tmp_path / "file") as file:
+        file.write(b"")
+    mode = (tmp_path / "file").stat().st_mode
+    assert stat.S_IMODE(mode) == stat.S_IMODE(usual.stat().st_mode)
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError), write_atomically(path) as file:
+        file.write(b"new") and file.write("not bytes")
+    assert path.read_bytes() == b"old"
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    script = (
+        "import os, signal, sys\n"
+        "from mnist_vision.common.files import write_atomically\n"
+        "with write_atomically(sys.argv[1]) as file:\n"
+        "    file.write(b'half')\n"
+        "    file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert done.returncode == -9
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_has_one_owner(tmp_path):
+    script = (
+        "import pathlib, sys\n"
+        "from mnist_vision.common.files import lock_directory\n"
+        "with lock_directory(pathlib.Path(sys.argv[1]), 'hydra.run.dir'):\n"
+        "    print('mine', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline() == b"mine\n"
+        held = pytest.raises(UserError, match=r"another process .* hydra\.run\.dir=DIR")
+        with held, lock_directory(tmp_path, "hydra.run.dir"):
+            pass
+        other.stdin.close()
+    with lock_directory(tmp_path, "hydra.run.dir"):
+        pass
+
+
+def test_a_path_is_shown_relative_where_it_lies_below_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(shown(tmp_path / "a" / "b")) == "a/b"
+    assert str(shown("a/b")) == "a/b"
+    assert shown("/elsewhere/b") == Path("/elsewhere/b")
+
+
+def test_a_file_that_is_no_json_reads_as_empty(tmp_path):
+    for content in ("{", "[1]"):
+        (tmp_path / "file").write_text(content)
+        assert read_json(tmp_path / "file") == {}
+    assert read_json(tmp_path / "missing") == {}
+
+
+def test_what_is_no_json_is_refused_and_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "results.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,104 @@
+import json
+
+import numpy as np
+import pytest
+
+from mnist_vision.report.grouping import group, shorten_overrides
+from mnist_vision.report.selection import select
+from tests.report.fixtures import digits, write_run
+
+
+def grouped(folder):
+    return group(select([str(folder)]).runs)
+
+
+def labels(folder):
+    tests, _ = grouped(folder)
+    return sorted(setting.label for test in tests for setting in test.settings)
+
+
+def test_runs_that_differ_in_their_seed_are_one_setting(tmp_path):
+    for seed in (10, 2, 0):
+        write_run(tmp_path / f"{seed}", seed=seed, accuracy=0.95 + seed / 1000)
+    write_run(tmp_path / "other", overrides=["optimizer.lr=0.1"], accuracy=0.9)
+    (test,), _ = grouped(tmp_path)
+    assert [setting.label for setting in test.settings] == ["cnn", "cnn lr=0.1"]
+    first = test.settings[0]
+    assert [run.results.seed for run in first.runs] == [0, 2, 10]
+    assert first.representative.results.seed == 0
+    assert first.mean("test_accuracy") == pytest.approx((0.95 + 0.95 + 0.96) / 3)
+    assert test.num_runs == 4
+
+
+def test_a_run_without_settings_stands_alone(tmp_path):
+    for name in ("2026_a", "2026_b"):
+        write_run(tmp_path / name, overrides=None, settings=None)
+        strip(tmp_path / name)
+    assert labels(tmp_path) == ["cnn 2026_a", "cnn 2026_b"]
+
+
+def strip(folder):
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    del results["settings"], results["overrides"]
+    path.write_text(json.dumps(results))
+
+
+def test_the_same_seed_again_does_not_count_twice(tmp_path):
+    for name in ("a", "b", "c"):
+        write_run(tmp_path / name)
+    (test,), repeats = grouped(tmp_path)
+    assert [run.folder.name for run in test.settings[0].runs] == ["c"]
+    assert [one.path.name for one in repeats] == ["a", "b"]
+    assert all("c, which counts" in one.reason for one in repeats)
+
+
+def test_other_test_digits_are_another_test(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", overrides=["model.hidden=64"])
+    write_run(tmp_path / "c", overrides=["data=scenes"], targets=digits(150))
+    write_run(tmp_path / "d", overrides=["data=scenes"], targets=np.roll(digits(150), 1))
+    tests, _ = grouped(tmp_path)
+    assert [len(test.settings) for test in tests] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        ([], "cnn"),
+        (["model=cnn", "search=lab", "hydra.sweep.dir=x", "logger=csv", "hydra/sweeper=o"], "cnn"),
+        (["experiment=lab/cnn"], "lab/cnn"),
+        (["optimizer.lr=0.1", "+experiment=speedrun"], "cnn speedrun lr=0.1"),
+        (["optimizer.lr=0.00123456789", "data.root=/x", "output_dir=y"], "cnn lr=0.00123"),
+        (["model.widths=[16,32]", "optimizer=sgd"], "cnn widths=[16,32] optimizer=sgd"),
+    ],
+)
+def test_labels_are_short(tmp_path, overrides, label):
+    write_run(tmp_path / "run", overrides=overrides)
+    assert labels(tmp_path) == [label]
+
+
+def test_shortened_overrides_keep_what_is_no_number():
+    assert shorten_overrides(["trainer.precision=bf16-mixed"]) == ["precision=bf16-mixed"]
+
+
+def test_settings_of_one_name_say_what_they_differ_in(tmp_path):
+    for number, rate in enumerate((0.1, 0.2)):
+        write_run(tmp_path / f"{number}", settings={"seed": 0, "optimizer": {"lr": rate}})
+    assert labels(tmp_path) == ["cnn lr=0.1", "cnn lr=0.2"]
+
+
+def test_settings_of_one_name_that_differ_in_much_have_numbers(tmp_path):
+    for number in range(2):
+        write_run(tmp_path / f"{number}", settings={"seed": 0} | dict.fromkeys("abcd", number))
+    assert labels(tmp_path) == ["cnn (1)", "cnn (2)"]
+
+
+def test_intervals_are_over_seeds_or_of_one_run_over_images(tmp_path):
+    write_run(tmp_path / "one", overrides=["a=1"], accuracy=0.9)
+    (test,), _ = grouped(tmp_path)
+    low, high = test.settings[0].interval
+    assert (low, high) == pytest.approx((0.8506, 0.9344), abs=1e-4)  # Wilson, 180 of 200
+    write_run(tmp_path / "two", overrides=["a=1"], seed=1, accuracy=0.9)
+    (test,), _ = grouped(tmp_path)
+    assert test.settings[0].interval == pytest.approx((0.9, 0.9))

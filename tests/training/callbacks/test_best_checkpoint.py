@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from mnist_vision.common.errors import UserError
+from mnist_vision.training.checkpoints import read_checkpoint
+from mnist_vision.training.run import run as run_training
+from tests.conftest import results_of
+
+
+def test_the_best_checkpoint_comes_along_into_another_directory(run, run_config, tmp_path):
+    """The first epoch, made the best for good, must stay it."""
+    run_dir = run("optimizer.lr=1e-9")
+    history = results_of(run_dir)["history"]
+    best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")["epoch"]
+    config = run_config("optimizer.lr=1e-9", "trainer.max_epochs=3")
+    config.ckpt_path = str(run_dir / "checkpoints" / "last.ckpt")
+    config.output_dir = str(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    run_training(config)
+    accuracies = [row["val/accuracy"] for row in results_of(tmp_path / "elsewhere")["history"]]
+    assert accuracies[:2] == [row["val/accuracy"] for row in history]
+    kept = read_checkpoint(tmp_path / "elsewhere" / "checkpoints" / "best.ckpt")["epoch"]
+    assert kept == accuracies.index(max(accuracies))
+    if kept == best:
+        assert accuracies[2] <= accuracies[best]
+
+
+@pytest.mark.parametrize("best", ["gone", "another"])
+def test_a_checkpoint_alone_takes_the_place_of_the_best(run, run_config, tmp_path, caplog, best):
+    """Nothing is better than the last of two epochs, if the first is not there any more."""
+    run_dir = run("optimizer.lr=1e-9")
+    path = run_dir / "checkpoints" / "best.ckpt"
+    if best == "gone":
+        path.unlink()
+    else:  # the run has gone on in the meantime
+        checkpoint = read_checkpoint(path)
+        for state in checkpoint["callbacks"].values():
+            if state.get("best_model_score") is not None:
+                state["best_model_score"] += 0.5
+        torch.save(checkpoint, path)
+    config = run_config("optimizer.lr=1e-9", "trainer.max_epochs=3")
+    config.ckpt_path = str(run_dir / "checkpoints" / "last.ckpt")
+    config.output_dir = str(tmp_path / "elsewhere")
+    run_training(config)
+    results = results_of(tmp_path / "elsewhere")
+    accuracies = [row["val/accuracy"] for row in results["history"]]
+    chosen = 2 if accuracies[1] >= accuracies[2] else 3
+    assert results["best"] == {"epoch": chosen, "val_accuracy": accuracies[chosen - 1]}
+    assert "last.ckpt takes its place, with a validation accuracy of" in caplog.text
+
+
+def test_without_its_best_checkpoint_a_run_is_refused(run):
+    with pytest.raises(UserError, match=r"callbacks\.best_checkpoint is missing"):
+        run("~callbacks.best_checkpoint")
