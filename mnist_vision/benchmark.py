@@ -1,4 +1,4 @@
-"""Measure the project's speed as ratios in one run: `python -m mnist_vision.benchmark`."""
+"""Measure speed against common baselines: `python -m mnist_vision.benchmark`."""
 
 from omegaconf import DictConfig
 
@@ -6,14 +6,14 @@ from mnist_vision.cli.command import run_command
 
 
 def main() -> None:
-    """Runs the command."""
+    """Run the command."""
     run_command(task, "benchmark")
 
 
 def task(config: DictConfig) -> None:
-    """Measures the parts asked for and shows them as a table."""
-    # torch and Lightning take seconds to import: not before the command line is known to be right.
-    from mnist_vision.benchmarks.measures import run
+    """Measure the chosen parts and print them as a table."""
+    # Importing torch and Lightning takes seconds: check the command line first.
+    from mnist_vision.benchmarks.suite import run
 
     run(config)
 

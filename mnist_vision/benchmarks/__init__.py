@@ -1,1 +1,1 @@
-"""Speed as ratios: the measures, and what they are measured against."""
+"""Benchmarks: each measures ours and a baseline in the same run and reports the ratio."""

@@ -1,9 +1,8 @@
-"""The loop that beginners are taught, to measure against.
+"""The training loop of PyTorch's basic MNIST example, as a baseline.
 
-Network and settings: PyTorch's "Basic MNIST Example",
-https://github.com/pytorch/examples/tree/main/mnist: two convolutions of 32 and 64 channels,
-dropout, 128 hidden units; Adadelta at 1.0, times 0.7 an epoch; batches of 64 through torchvision's
-dataset and transforms.
+Source: https://github.com/pytorch/examples/tree/main/mnist. Two convolutions of 32 and 64 channels,
+dropout, 128 hidden units; Adadelta with a learning rate of 1.0, multiplied by 0.7 each epoch;
+batches of 64 through torchvision's dataset and transforms.
 """
 
 import time
@@ -22,7 +21,7 @@ TEST_BATCH_SIZE = 1000
 
 
 class BeginnerNetwork(nn.Module):
-    """The network, and the optimizer and schedule it comes with."""
+    """The network of the example, with its optimizer and schedule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,17 +42,13 @@ class BeginnerNetwork(nn.Module):
         self.scheduler = StepLR(self.optimizer, step_size=1, gamma=0.7)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps normalised images `[B, 1, 28, 28]` to logits `[B, 10]`."""
+        """Map normalised images `[B, 1, 28, 28]` to logits `[B, 10]`."""
         logits: Tensor = self.layers(images)
         return logits
 
 
 def train_epoch(network: BeginnerNetwork, root: Path) -> float:
-    """Trains on the 60,000 training images once.
-
-    Returns:
-        The seconds it took.
-    """
+    """Train on the 60,000 training images once and return the time in seconds."""
     loader = DataLoader(_dataset(root, train=True), BATCH_SIZE, shuffle=True)
     network.train()
     started = time.perf_counter()
@@ -67,7 +62,7 @@ def train_epoch(network: BeginnerNetwork, root: Path) -> float:
 
 @torch.inference_mode()
 def accuracy(network: BeginnerNetwork, root: Path) -> float:
-    """Share of the 10,000 test images that the network gets right."""
+    """Compute the accuracy on the 10,000 test images."""
     dataset = _dataset(root, train=False)
     network.eval()
     correct = 0

@@ -1,6 +1,6 @@
-"""The same network put together from torchvision's own modules, image by image.
+"""Our Faster R-CNN assembled from torchvision's modules, which work image by image.
 
-What the whole-batch code is tested against, and measured against.
+The tests compare our whole-batch code with it, and the benchmark measures both.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,7 @@ Targets = list[dict[str, Tensor]]
 
 
 class _Backbone(nn.Module):
-    """Gives a backbone the form that torchvision asks for."""
+    """Wrap a backbone in the interface that torchvision expects."""
 
     def __init__(self, layers: nn.Module, out_channels: int) -> None:
         super().__init__()
@@ -36,13 +36,13 @@ def assemble(
     second_stage: roi_heads.RoIHeads,
     image_size: int,
 ) -> TorchvisionFasterRCNN:
-    """Puts layers that a whole-batch network has into torchvision's, which then shares them.
+    """Build torchvision's Faster R-CNN from the layers of ours; both share their weights.
 
     Args:
         backbone: Maps normalised images `[B, 1, H, W]` to features.
         first_stage: The region proposal network.
-        second_stage: The heads that classify rpn.
-        image_size: Side of the images, in pixels, so that they are not resized.
+        second_stage: The heads that classify the proposals.
+        image_size: Side of the images in pixels; torchvision then does not resize them.
     """
     channels = first_stage.head.cls_logits.in_channels
     return TorchvisionFasterRCNN(
@@ -77,7 +77,7 @@ def assemble(
 
 
 def as_targets(digits: DigitBoxes) -> Targets:
-    """Digits as torchvision's detectors take them: a dictionary an image; 0 is the background."""
+    """Convert digits to the targets of torchvision's detectors; there label 0 is the background."""
     return [
         {"boxes": boxes[labels >= 0], "labels": labels[labels >= 0] + 1}
         for boxes, labels in zip(digits.boxes, digits.labels, strict=True)
@@ -85,13 +85,13 @@ def as_targets(digits: DigitBoxes) -> Targets:
 
 
 def losses(network: TorchvisionFasterRCNN, images: Tensor, digits: DigitBoxes) -> dict[str, Tensor]:
-    """The four losses of a batch `[B, 1, H, W]`."""
+    """Compute the four losses of a batch `[B, 1, H, W]`."""
     terms: dict[str, Tensor] = network.train()(list(images), as_targets(digits))
     return terms
 
 
 @torch.no_grad()
 def detect(network: TorchvisionFasterRCNN, images: Tensor) -> list[dict[str, Tensor]]:
-    """Boxes, scores and labels, made digits, of each image of a batch `[B, 1, H, W]`."""
-    found = network.eval()(list(images))
-    return [each | {"labels": each["labels"] - 1} for each in found]
+    """Detect the digits of a batch `[B, 1, H, W]`: boxes, scores and labels 0..9 of each image."""
+    detections = network.eval()(list(images))
+    return [each | {"labels": each["labels"] - 1} for each in detections]

@@ -1,0 +1,71 @@
+"""Run the benchmarks of `conf/benchmark.yaml`, print one table and write `benchmark.json`."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from tabulate import tabulate
+
+from mnist_vision.benchmarks.data_path import measure_data_path
+from mnist_vision.benchmarks.detector_speed import measure_detector
+from mnist_vision.benchmarks.harness import Row
+from mnist_vision.benchmarks.lightning_overhead import measure_lightning
+from mnist_vision.benchmarks.small_maps import measure_small_maps
+from mnist_vision.benchmarks.startup import measure_startup
+from mnist_vision.benchmarks.throughput import measure_architectures
+from mnist_vision.benchmarks.time_to_accuracy import measure_target
+from mnist_vision.common.errors import FieldError, check_whole
+from mnist_vision.common.files import write_json
+from mnist_vision.common.memory import keep_freed_memory
+from mnist_vision.common.quiet import quiet_libraries
+from mnist_vision.runs.directory import BENCHMARK_FILE
+
+log = logging.getLogger(__name__)
+
+PARTS: dict[str, Callable[[DictConfig], list[Row]]] = {
+    "data": measure_data_path,
+    "lightning": measure_lightning,
+    "target": measure_target,
+    "detector": measure_detector,
+    "small_maps": measure_small_maps,
+    "architectures": measure_architectures,
+    "startup": measure_startup,
+}
+
+
+def run(config: DictConfig) -> None:
+    """Measure the chosen parts, print the table and write `benchmark.json`.
+
+    Args:
+        config: The composed `conf/benchmark.yaml`.
+
+    Raises:
+        FieldError: If a part is unknown or the number of repeats is less than 1.
+    """
+    for part in config.parts:
+        if part not in PARTS:
+            raise FieldError("parts", part, f"some of {', '.join(PARTS)}")
+    check_whole("repeats", config.repeats, 1)
+    quiet_libraries()
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
+    rows = []
+    for part in config.parts:
+        log.info("measuring: %s", part)
+        rows += PARTS[part](config)
+    for line in table(rows).splitlines():
+        log.info(line.rstrip())
+    write_json(
+        Path(config.output_dir) / BENCHMARK_FILE,
+        {"version": 1, "threads": torch.get_num_threads(), "rows": [asdict(row) for row in rows]},
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Format the rows as an aligned text table."""
+    cells = [(row.what, row.ours, row.theirs, row.unit, row.verdict) for row in rows]
+    headers = ("", "ours", "theirs", "unit", "")
+    return tabulate(cells, headers, tablefmt="plain", floatfmt=",.2f")

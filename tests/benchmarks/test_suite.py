@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from mnist_vision.benchmarks import suite
+from mnist_vision.benchmarks.harness import Row
+from mnist_vision.common.errors import FieldError
+
+
+def test_the_chosen_parts_are_measured_and_written(config, monkeypatch, tmp_path, caplog):
+    rows = [Row("thing", 4.0, 2.0, "s", 2.0, "2 times")]
+    monkeypatch.setitem(suite.PARTS, "data", lambda config: rows)
+    config.parts = ["data"]
+    with caplog.at_level("INFO"):
+        suite.run(config)
+    (row,) = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    assert row["what"] == "thing"
+    assert row["ratio"] == 2.0
+    assert "thing" in caplog.text
+
+
+def test_an_unknown_part_is_refused(config):
+    config.parts = ["data", "dessert"]
+    with pytest.raises(FieldError, match="parts=dessert: must be some of data, lightning, target"):
+        suite.run(config)
+
+
+def test_the_table_leaves_out_what_is_not_compared():
+    compared = Row("data path", 788146.64, 6816.91, "images/s", 115.6, "116 times as fast")
+    lines = suite.table([compared, Row("answer", 0.5, None, "s", None, "")]).splitlines()
+    assert [line.split() for line in lines] == [
+        ["ours", "theirs", "unit"],
+        ["data", "path", "788,146.64", "6,816.91", "images/s", "116", "times", "as", "fast"],
+        ["answer", "0.50", "s"],
+    ]
