@@ -29,11 +29,11 @@ def task(config: DictConfig) -> float:
 
     from mnist_vision.common.accelerators import check_accelerator
     from mnist_vision.common.quiet import quiet_libraries
-    from mnist_vision.evaluation.measure import run_test
+    from mnist_vision.evaluation.measure import check_data, run_test
     from mnist_vision.runs.directory import RunDirectory
     from mnist_vision.runs.record import Evaluation
+    from mnist_vision.runs.summary import figure_lines
     from mnist_vision.training.checkpoints import read_checkpoint, rebuild_classifier
-    from mnist_vision.training.environment import test_lines
 
     quiet_libraries()
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
@@ -42,7 +42,7 @@ def task(config: DictConfig) -> float:
     OmegaConf.set_struct(config, False)
     config.data = _data_settings(config, checkpoint)
     datamodule = instantiate(config.data, _convert_="all")
-    model.check_data(datamodule.gives_scenes)
+    check_data(model, datamodule)
     outcome = run_test(model, datamodule, accelerator=config.trainer.accelerator)
 
     evaluation = Evaluation(
@@ -51,9 +51,9 @@ def task(config: DictConfig) -> float:
         test=outcome.figures(),
         seconds={"test": outcome.seconds},
     )
-    path = RunDirectory(config.output_dir).write_evaluation(evaluation, outcome.predictions())
+    path = RunDirectory(config.output_dir).write_evaluation(evaluation, outcome.to_record())
     log.info("%s from %s", model.architecture, shown(config.ckpt_path))
-    for line in test_lines(evaluation.test):
+    for line in figure_lines(evaluation.test):
         log.info(line)
     log.info("results            %s", shown(path))
     return evaluation.test.accuracy

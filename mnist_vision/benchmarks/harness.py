@@ -60,4 +60,4 @@ def load_data(config: DictConfig) -> MNISTDataModule:
 def training_batches(datamodule: MNISTDataModule) -> Iterator[Batch]:
     """Iterate over one epoch of shuffled training batches, as the networks receive them."""
     for batch in datamodule.train_dataloader():
-        yield datamodule.on_after_batch_transfer(batch, 0)
+        yield datamodule.prepare_batch(batch)

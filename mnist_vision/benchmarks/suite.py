@@ -17,7 +17,8 @@ from mnist_vision.benchmarks.small_maps import measure_small_maps
 from mnist_vision.benchmarks.startup import measure_startup
 from mnist_vision.benchmarks.throughput import measure_architectures
 from mnist_vision.benchmarks.time_to_accuracy import measure_target
-from mnist_vision.common.errors import FieldError, check_whole
+from mnist_vision.common.checks import Count, check
+from mnist_vision.common.errors import FieldError
 from mnist_vision.common.files import write_json
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
@@ -47,8 +48,8 @@ def run(config: DictConfig) -> None:
     """
     for part in config.parts:
         if part not in PARTS:
-            raise FieldError("parts", part, f"some of {', '.join(PARTS)}")
-    check_whole("repeats", config.repeats, 1)
+            raise FieldError("parts", part, f"must be some of {', '.join(PARTS)}")
+    check("repeats", config.repeats, Count)
     quiet_libraries()
     torch.set_flush_denormal(True)
     keep_freed_memory()

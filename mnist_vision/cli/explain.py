@@ -86,7 +86,7 @@ def _explain_instantiation(error: BaseException, known_keys: Callable[[], list[s
     cause = error.__cause__
     assert cause is not None
     if isinstance(cause, FieldError):
-        return str(FieldError(f"{key}.{cause.field}", cause.value, cause.allowed))
+        return str(cause.inside(key))
     if isinstance(cause, TypeError | ValueError):
         return f"{key}: {first_line(cause)}"
     for choice, extra in EXTRAS.items():

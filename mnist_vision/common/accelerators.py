@@ -1,4 +1,4 @@
-"""Which accelerators this machine has."""
+"""The accelerators of this machine."""
 
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
@@ -6,18 +6,20 @@ from mnist_vision.common.errors import FieldError
 
 
 def check_accelerator(field: str, accelerator: object) -> None:
-    """Raises unless `accelerator` is "auto" or one that torch can use here.
+    """Check that torch can use an accelerator here.
 
     Args:
         field: Name of the setting, for the error.
-        accelerator: Its value, as Lightning's Trainer takes it.
+        accelerator: Its value, an accelerator of Lightning's Trainer or "auto".
 
     Raises:
-        FieldError: Listing the accelerators there are.
+        FieldError: Listing the accelerators of this machine.
     """
     has_cuda, has_mps = CUDAAccelerator.is_available(), MPSAccelerator.is_available()
     present = {"auto": True, "cpu": True, "gpu": has_cuda or has_mps}
     present |= {"cuda": has_cuda, "mps": has_mps}
     usable = [name for name, is_present in present.items() if is_present]
     if accelerator not in usable:
-        raise FieldError(field, accelerator, f"one that torch can use here: {', '.join(usable)}")
+        raise FieldError(
+            field, accelerator, f"must be one that torch can use here: {', '.join(usable)}"
+        )

@@ -1,4 +1,4 @@
-"""Files of `torch.save`: read so that they are whole, and can do nothing but hold values."""
+"""Read files of `torch.save` safely: verified, and without running code."""
 
 import os
 import zipfile
@@ -9,14 +9,14 @@ import torch
 
 
 def load_tensors(path: str | os.PathLike[str]) -> Any:
-    """Reads tensors and plain values onto the CPU.
+    """Read tensors and plain values onto the CPU.
 
-    Every byte is checked against the file's own checksums first, where its format has any, and
-    nothing but tensors and plain values is ever unpickled.
+    The checksums of the file are verified first, if its format has them. Only tensors and plain
+    values are unpickled.
 
     Raises:
         PermissionError: If the file may not be read.
-        ValueError: If it is damaged or holds anything else; says which, in a few words.
+        ValueError: If the file is damaged or holds anything else.
     """
     path = Path(path)
     try:
@@ -28,13 +28,13 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
-    # A damaged file can fail in any of a dozen ways, depending on where it was hit.
+    # A damaged file can raise almost any exception.
     except Exception as error:
         raise ValueError(reason(error)) from error
 
 
 def reason(error: Exception) -> str:
-    """Why a file could not be read or written, in a few words: the system's, where it has any."""
+    """Say in a few words why a file could not be read or written."""
     cause = error if isinstance(error, OSError) else error.__context__ or error
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror

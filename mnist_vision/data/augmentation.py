@@ -1,12 +1,14 @@
 """Small random distortions of digits, drawn per image and applied to a whole batch at once."""
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_vision.common.errors import check_real
+from mnist_vision.common.checks import Share, checked
 
 
 class RandomAffine:
@@ -25,10 +27,13 @@ class RandomAffine:
         FieldError: If an amount is outside its range.
     """
 
-    def __init__(self, degrees: float, shift: float, scale: float) -> None:
-        check_real("degrees", degrees, 0, 180)
-        check_real("shift", shift, 0, 14)
-        check_real("scale", scale, 0, 1)
+    @checked
+    def __init__(
+        self,
+        degrees: Annotated[float, Field(ge=0, le=180)],
+        shift: Annotated[float, Field(ge=0, le=14)],
+        scale: Share,
+    ) -> None:
         self.degrees = degrees
         self.shift = shift
         self.scale = scale

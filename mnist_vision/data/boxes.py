@@ -1,17 +1,17 @@
-"""Where the digits of a batch are: boxes found in the pixels themselves."""
+"""Boxes of digits, found in the pixels."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Fainter pixels are what resampling smears over the edge of a stroke.
+# Resampling leaves fainter pixels at the edge of a stroke.
 INK_THRESHOLD = 0.1
-SMALLEST_AREA = 1e-9  # keeps empty boxes from dividing by 0
+SMALLEST_AREA = 1e-9  # avoids a division by 0 for empty boxes
 
 
 class DigitBoxes(NamedTuple):
-    """The digits of a batch of images, padded to the same number an image.
+    """The boxes and labels of the digits of a batch, padded to the same number an image.
 
     Args:
         boxes: `Tensor[B, M, 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive; zeros
@@ -29,9 +29,9 @@ class DigitBoxes(NamedTuple):
 
 
 def ink_boxes(images: Tensor) -> Tensor:
-    """The tight box of the ink in each image.
+    """Find the tight box of the ink in each image.
 
-    Ink is what is brighter than `INK_THRESHOLD`. A box is at least one pixel wide and high.
+    Pixels brighter than `INK_THRESHOLD` are ink. A box is at least one pixel wide and high.
 
     Args:
         images: `Tensor[N, 1, H, W]` float in [0, 1].
@@ -40,14 +40,14 @@ def ink_boxes(images: Tensor) -> Tensor:
         `Tensor[N, 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive; zeros for an image
         without ink.
     """
-    # Largest values first, then the comparison: on a CPU `any` takes longer than `amax`.
+    # Maximum first, then the comparison: on a CPU `any` takes longer than `amax`.
     x1, x2 = _extent(images[:, 0].amax(dim=1) > INK_THRESHOLD)
     y1, y2 = _extent(images[:, 0].amax(dim=2) > INK_THRESHOLD)
     return torch.stack([x1, y1, x2, y2], dim=1).float()
 
 
 def label_ink(images: Tensor, targets: Tensor) -> DigitBoxes:
-    """One digit an image: its class, and the box of its ink; no digit where there is no ink.
+    """Box the ink of each image as one digit; an image without ink has no digit.
 
     Args:
         images: `Tensor[B, 1, H, W]` float in [0, 1].
@@ -58,10 +58,20 @@ def label_ink(images: Tensor, targets: Tensor) -> DigitBoxes:
     return DigitBoxes(boxes[:, None], labels[:, None])
 
 
-def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of each box with each other box.
+def locate(images: Tensor, targets: Tensor | DigitBoxes) -> DigitBoxes:
+    """Get the digits of a batch: those of scenes as they are, single digits by their ink.
 
-    torchvision's works on x and y as pairs, which takes a CPU more than twice as long.
+    Args:
+        images: `Tensor[B, 1, H, W]` float in [0, 1].
+        targets: `Tensor[B]` int64 in 0..9, or the digits of scenes.
+    """
+    return label_ink(images, targets) if isinstance(targets, Tensor) else targets
+
+
+def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Compute the intersection over union of each box with each other box.
+
+    torchvision's handles x and y as pairs, which takes a CPU more than twice as long.
 
     Args:
         boxes: `Tensor[..., N, 4]`.
@@ -80,7 +90,7 @@ def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _extent(is_hit: Tensor) -> tuple[Tensor, Tensor]:
-    """First hit and the position after the last one in each row of `[N, L]`; zeros if none."""
+    """Find the first true value and the end of the last in each row of `[N, L]`; zeros if none."""
     hits = is_hit.to(torch.uint8)  # argmax gives the first of several largest values
     first = hits.argmax(dim=1)
     end = hits.shape[1] - hits.flip(1).argmax(dim=1)

@@ -1,15 +1,16 @@
 """The one source of batches for every architecture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mnist_vision.common.errors import check_whole
-from mnist_vision.data.augmentation import RandomAffine
+from mnist_vision.common.checks import Count, NonNegativeInt, checked
 from mnist_vision.data.download import ensure_mnist
 from mnist_vision.data.mnist import load_split
 
@@ -17,11 +18,12 @@ Batch = tuple[Tensor, Tensor]
 
 NUM_TRAIN_IMAGES = 60_000
 NUM_SAMPLE_IMAGES = 10_000
+ValSize = Annotated[int, Field(ge=10, le=NUM_TRAIN_IMAGES - 10)]
 
 
 @dataclass(frozen=True)
 class DigitDataset(Dataset[Batch]):
-    """Digits in memory, fetched a whole batch at a time.
+    """Digits in memory; a whole batch is one access.
 
     Args:
         images: `Tensor[N, 1, 28, 28]` uint8.
@@ -38,7 +40,7 @@ class DigitDataset(Dataset[Batch]):
         return self.images[index], self.targets[index]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Fetches a batch in two gathers; torch's DataLoader prefers this method where it exists.
+        """Get a batch in two gathers; torch's DataLoader prefers this method if there is one.
 
         Source: torch.utils.data._utils.fetch, "possibly batched index".
         """
@@ -51,10 +53,9 @@ class DigitDataset(Dataset[Batch]):
 
 
 def stratified_order(targets: Tensor, seed: int) -> Tensor:
-    """A seeded random order in which every stretch has the class shares of the whole.
+    """Shuffle so that every prefix has the class shares of the whole, to within one image a class.
 
-    Each image gets a random rank within its class; sorted by rank over class size, any prefix is
-    stratified to within one image a class.
+    Each image gets a random rank within its class, and all are sorted by rank over class size.
 
     Args:
         targets: `Tensor[N]` int64.
@@ -76,18 +77,18 @@ class MNISTDataModule(LightningDataModule):
     """MNIST as batches of `images` float32 `[B, 1, 28, 28]` in [0, 1] and `targets` int64 `[B]`.
 
     The official 60,000 training images are split into training and validation images, seeded and
-    stratified; the official 10,000 test images are left whole. Batches travel to the device as
-    bytes and become floats there; training batches are then augmented.
+    stratified; the official 10,000 test images are all used. Batches go to the device as bytes,
+    become floats there, and are augmented in training.
 
     Args:
-        root: A torchvision data root: the files lie in `root`/MNIST/raw, and are fetched if need
-            be. `~` stands for the home folder.
-        download: Whether the network may be used to get them.
+        root: A torchvision data root: the files lie in `root`/MNIST/raw, and are downloaded if
+            they are missing. `~` is the home folder.
+        download: Whether files may be downloaded.
         batch_size: Training images a step and device, at least 1.
         eval_batch_size: Images a step in validation and test, at least 1.
-        val_size: How many of the 60,000 validate, 10 to 59,990.
-        split_seed: Seed of the split. Not the run's seed: all runs share one split.
-        augmentation: Distortion of training images, on the device; None for none.
+        val_size: Validation images of the 60,000, 10 to 59,990.
+        split_seed: Seed of the split, which all runs share whatever their seed.
+        augmentation: Maps training images to distorted ones, on the device; None for none.
 
     Raises:
         FieldError: If a size is outside its range.
@@ -95,28 +96,25 @@ class MNISTDataModule(LightningDataModule):
 
     # Whether an image shows several digits.
     gives_scenes: ClassVar[bool] = False
-    # Sets of digits here, of scenes in a subclass.
+    # Sets of digits; of scenes in a subclass.
     train_set: Any
     val_set: Any
     train_sample: Any
     test_set: Any
 
+    @checked
     def __init__(
         self,
         root: str,
         *,
         download: bool = True,
-        batch_size: int = 128,
-        eval_batch_size: int = 1000,
-        val_size: int = 5000,
-        split_seed: int = 0,
-        augmentation: RandomAffine | None,
+        batch_size: Count = 128,
+        eval_batch_size: Count = 1000,
+        val_size: ValSize = 5000,
+        split_seed: NonNegativeInt = 0,
+        augmentation: Callable[[Tensor], Tensor] | None,
     ) -> None:
         super().__init__()
-        check_whole("batch_size", batch_size, 1)
-        check_whole("eval_batch_size", eval_batch_size, 1)
-        check_whole("val_size", val_size, 10, NUM_TRAIN_IMAGES - 10)
-        check_whole("split_seed", split_seed, 0)
         self.root = root
         self.download = download
         self.batch_size = batch_size
@@ -126,15 +124,15 @@ class MNISTDataModule(LightningDataModule):
         self.augmentation = augmentation
 
     def prepare_data(self) -> None:
-        """Fetches and verifies the files; once a machine.
+        """Download and verify the files, once a machine.
 
         Raises:
-            UserError: If they cannot be had.
+            UserError: If they cannot be downloaded.
         """
         ensure_mnist(self.root, download=self.download)
 
     def setup(self, stage: str) -> None:
-        """Loads what `stage` needs: "fit" the training and validation sets, "test" the test set."""
+        """Load the sets of a stage: "fit" for training and validation, "test" for the test."""
         if stage == "fit":
             official = DigitDataset(*load_split(self.root, "train"))
             order = stratified_order(official.targets, self.split_seed)
@@ -145,41 +143,51 @@ class MNISTDataModule(LightningDataModule):
             self.test_set = DigitDataset(*load_split(self.root, "test"))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Training batches, shuffled anew each epoch."""
+        """Make batches of training images, shuffled in each epoch."""
         return _loader(self.train_set, self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
-        """Two loaders: the validation images, and a fixed sample of the training images.
+        """Make two loaders: the validation images, and a fixed sample of the training images.
 
-        The sample, 10,000 images (all, if there are fewer) without augmentation, is what training
-        accuracy is measured on: it compares with validation accuracy, which a running mean over
-        the augmented images of an epoch does not.
+        Training accuracy is measured on the sample: 10,000 images (all, if there are fewer) without
+        augmentation. So it can be compared with validation accuracy, unlike a running mean over the
+        augmented images of an epoch.
         """
         return [_loader(part, self.eval_batch_size) for part in (self.val_set, self.train_sample)]
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Test batches, every image once, in the official order."""
+        """Make batches of all test images, each once, in the official order."""
         return _loader(self.test_set, self.eval_batch_size)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Any]:
-        """Turns bytes into floats in [0, 1], on the device, and augments training batches."""
+        """Prepare a batch on the device; Lightning's hook."""
+        is_training = self.trainer is not None and self.trainer.training
+        return self.prepare_batch(batch, augment=is_training)
+
+    def prepare_batch(self, batch: Any, *, augment: bool = False) -> tuple[Tensor, Any]:
+        """Turn a batch of a loader into images and targets, as networks take them.
+
+        Args:
+            batch: Images uint8 and targets, on any device.
+            augment: Whether to augment the images, as in training.
+        """
         images, targets = batch
         images = to_unit_range(images)
-        if self.augmentation is not None and self.trainer is not None and self.trainer.training:
+        if augment and self.augmentation is not None:
             images = self.augmentation(images)
         return images, targets
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """Bytes 0..255 to float32 in [0, 1]."""
+    """Scale bytes 0..255 to float32 in [0, 1]."""
     return images.float().div_(255)
 
 
 def _loader(dataset: Dataset[Any], batch_size: int, *, shuffle: bool = False) -> DataLoader[Any]:
-    # No workers: a batch is two gathers, and handing it between processes would cost more.
-    return DataLoader(dataset, batch_size, shuffle=shuffle, collate_fn=as_it_is)
+    # No workers: a batch is two gathers, and sending it between processes would cost more.
+    return DataLoader(dataset, batch_size, shuffle=shuffle, collate_fn=identity_collate)
 
 
-def as_it_is(batch: Any) -> Any:
-    """Collates what is a batch already."""
+def identity_collate(batch: Any) -> Any:
+    """Return a batch as it is; the data set has collated it."""
     return batch

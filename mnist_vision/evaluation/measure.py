@@ -1,73 +1,71 @@
-"""The one honest measurement: all test images, each once, on one device, in float32."""
+"""The test: all test images, each once, on one device, in float32."""
 
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from mnist_vision.common.errors import UserError
 from mnist_vision.common.memory import keep_freed_memory
+from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.mnist import MISSED
-from mnist_vision.models.classifier import Assessment, DigitClassifier, predictions
+from mnist_vision.models.classifier import Assessment, DigitClassifier
 from mnist_vision.runs.predictions import Predictions
 from mnist_vision.runs.record import TestFigures
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """What the test set says of a network.
+    """The result of a test.
 
     Args:
         targets: `Tensor[N]` int64 in 0..9, in the order of the test set.
-        scores: `Tensor[N, 10]` float32, as the network gave them.
+        predictions: `Tensor[N]` int64 in 0..9, or `MISSED`.
+        scores: `Tensor[N, 10]` float32, from the network.
         mistake_pictures: `Tensor[M, 1, 28, 28]` float32 in [0, 1]: the digits of `mistakes`.
         metrics: Values by log key, `test/accuracy` among them.
-        seconds: Time it took.
+        seconds: Duration of the test.
     """
 
-    __test__ = False  # not a test, though pytest would take it for one
+    __test__ = False  # pytest would take it for a test
 
     targets: Tensor
+    predictions: Tensor
     scores: Tensor
     mistake_pictures: Tensor
     metrics: dict[str, float]
     seconds: float
 
     @property
-    def preds(self) -> Tensor:
-        """`Tensor[N]` int64: the class of the highest score; -1 where there is none."""
-        return predictions(self.scores)
-
-    @property
     def mistakes(self) -> Tensor:
         """`Tensor[M]` int64: the indices of the digits whose prediction is wrong."""
-        return (self.preds != self.targets).nonzero().flatten()
+        return (self.predictions != self.targets).nonzero().flatten()
 
     def figures(self) -> TestFigures:
-        """The metrics by their short names, and the numbers of digits."""
+        """Return the metrics by their short names, and the numbers of digits."""
         named = self.metrics.items()
         short: dict[str, Any] = {name.removeprefix("test/"): value for name, value in named}
         return TestFigures(
             **short,
             num_images=len(self.targets),
             num_mistakes=len(self.mistakes),
-            missed=int((self.preds == MISSED).sum()),
+            missed=int((self.predictions == MISSED).sum()),
         )
 
-    def predictions(self) -> Predictions:
-        """Targets, predictions and scores as arrays, to be kept."""
-        return Predictions(self.targets.numpy(), self.preds.numpy(), self.scores.numpy())
+    def to_record(self) -> Predictions:
+        """Return targets, predictions and scores as arrays, for the run directory."""
+        tensors = (self.targets, self.predictions, self.scores)
+        return Predictions(*(tensor.numpy() for tensor in tensors))
 
 
 class _Collector(Callback):
-    """Keeps the scores and targets of every test batch, and pictures of the mistakes."""
+    """Collects each `Assessment` of the test, with the pictures of its mistakes only."""
 
     def __init__(self) -> None:
-        self.scores: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.mistake_pictures: list[Tensor] = []
+        self.batches: list[tuple[Tensor, ...]] = []
 
     def on_test_batch_end(
         self,
@@ -78,26 +76,39 @@ class _Collector(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        scores, targets, pictures = Assessment(**outputs)
-        self.scores.append(scores.float().cpu())
-        self.targets.append(targets.cpu())
-        self.mistake_pictures.append(pictures[predictions(scores) != targets].cpu())
+        assessed: Assessment = outputs
+        is_mistake = assessed.predictions != assessed.targets
+        parts = (assessed.targets, assessed.predictions, assessed.scores.float())
+        self.batches.append(tuple(part.cpu() for part in (*parts, assessed.pictures[is_mistake])))
+
+
+def check_data(model: DigitClassifier, datamodule: MNISTDataModule) -> None:
+    """Raise if the data are scenes and the network reads one digit an image.
+
+    Raises:
+        UserError: Naming the models and data that go together.
+    """
+    if datamodule.gives_scenes and not model.reads_scenes:
+        raise UserError(
+            f"data=mnist_scenes: shows several digits an image, and {model.architecture} reads "
+            "one; use model=faster_rcnn, or data=mnist"
+        )
 
 
 def run_test(
-    model: DigitClassifier, datamodule: LightningDataModule, *, accelerator: str = "auto"
+    model: DigitClassifier, datamodule: MNISTDataModule, *, accelerator: str = "auto"
 ) -> TestResult:
-    """Tests a network as it is.
+    """Test a network.
 
-    Always in float32 and on one device, however it was trained, so that the figures of a
-    checkpoint are the same wherever they are measured, and no sampler repeats an image.
+    A test is in float32 and on one device, however the network was trained. So a checkpoint has the
+    same figures wherever it is tested, and no distributed sampler repeats an image.
 
     Args:
-        model: The network, its chosen weights loaded.
+        model: The network with its weights.
         datamodule: Gives the test images.
         accelerator: "cpu", "gpu" or "auto".
     """
-    torch.set_flush_denormal(True)  # as in training: one way of computing, one set of figures
+    torch.set_flush_denormal(True)  # as in training, so that the figures are the same
     keep_freed_memory()
     collector = _Collector()
     trainer = Trainer(
@@ -115,10 +126,12 @@ def run_test(
         started = time.perf_counter()
         (metrics,) = trainer.test(model, datamodule=datamodule, verbose=False)
         seconds = time.perf_counter() - started
+    targets, predictions, scores, pictures = map(torch.cat, zip(*collector.batches, strict=True))
     return TestResult(
-        targets=torch.cat(collector.targets),
-        scores=torch.cat(collector.scores),
-        mistake_pictures=torch.cat(collector.mistake_pictures),
+        targets,
+        predictions,
+        scores,
+        pictures,
         metrics={name: round(value, 6) for name, value in metrics.items()},
         seconds=round(seconds, 3),
     )

@@ -9,13 +9,12 @@ from mnist_vision.models.classifier import DigitClassifier
 
 
 def find_architecture(name: str) -> type[DigitClassifier]:
-    """The class of the architecture called `name`.
+    """Find the class of an architecture by its name.
 
-    A checkpoint names its architecture; looking the name up here, rather than instantiating what
-    the file asks for, keeps a foreign file from choosing what code runs.
+    A checkpoint names its architecture, not its class: a file must not choose what code runs.
 
     Raises:
-        UserError: If there is no such architecture; lists those that there are.
+        UserError: If there is no such architecture; lists the known ones.
     """
     modules = [module.name for module in iter_modules(__path__)]
     classes = _architectures_in(name) if name in modules else []

@@ -22,5 +22,5 @@ class AlexNet(PretrainedClassifier):
 
     @staticmethod
     def make_network(dropout: float) -> Any:
-        """The network as torchvision has it."""
+        """Make torchvision's network."""
         return alexnet(dropout=dropout)

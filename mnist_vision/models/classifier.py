@@ -1,8 +1,11 @@
 """The contract that all architectures share."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
+import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -12,18 +15,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from mnist_vision.common.errors import UserError
 from mnist_vision.data.mnist import MISSED, NUM_CLASSES
 
 Stage = Literal["train", "val", "test"]
-_MISSED_CLASS = NUM_CLASSES  # the class of `MISSED` in metrics, which count from 0
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 
 
-class Assessment(NamedTuple):
-    """What a network says of the digits of a batch: one each image, or more.
+@dataclass(frozen=True)
+class Assessment:
+    """The scores of the digits of a batch: one digit an image, or several.
 
     Args:
         scores: `Tensor[N, 10]` float32.
@@ -35,9 +37,14 @@ class Assessment(NamedTuple):
     targets: Tensor
     pictures: Tensor
 
+    @cached_property
+    def predictions(self) -> Tensor:
+        """`Tensor[N]` int64; see `predict`."""
+        return predict(self.scores)
 
-def predictions(scores: Tensor) -> Tensor:
-    """The class of the highest score.
+
+def predict(scores: Tensor) -> Tensor:
+    """Predict the class of the highest score.
 
     Args:
         scores: `Tensor[N, 10]`.
@@ -45,8 +52,22 @@ def predictions(scores: Tensor) -> Tensor:
     Returns:
         `Tensor[N]` int64 in 0..9; `MISSED`, which is never right, where no score is finite.
     """
-    is_missed = ~scores.isfinite().any(dim=1)
-    return scores.argmax(dim=1).masked_fill(is_missed, MISSED)
+    classes = add_missed_class(scores).argmax(dim=1)
+    return classes.masked_fill(classes == NUM_CLASSES, MISSED)
+
+
+def add_missed_class(scores: Tensor) -> Tensor:
+    """Add a class for digits that are missed, as metrics count classes from 0.
+
+    Args:
+        scores: `Tensor[N, 10]`.
+
+    Returns:
+        `Tensor[N, 11]`: the last class has the highest score where no score is finite.
+    """
+    is_missed = ~scores.isfinite().any(dim=1, keepdim=True)
+    last = torch.zeros_like(scores[:, :1]).masked_fill(~is_missed, -torch.inf)
+    return torch.cat([scores.masked_fill(is_missed, -torch.inf), last], dim=1)
 
 
 class DigitClassifier(LightningModule):
@@ -54,10 +75,9 @@ class DigitClassifier(LightningModule):
 
     A subclass writes `forward(images)`, which maps float32 `[B, 1, H, W]` in [0, 1] to scores
     `[B, 10]`, and calls `save_hyperparameters(logger=False)` on arguments that are plain values.
-    One that is not trained on the cross-entropy of its scores writes `losses` too, and one that
-    can show or measure more than scores writes `assess` and `pictures`; one that takes scenes of
-    several digits sets `reads_scenes`. The rest, which is the same
-    for all architectures, stands here: steps, metrics, optimizer.
+    It may override `losses`, if it is not trained on the cross-entropy of its scores; `assess`,
+    to log metrics of its own; `detect`, if it finds boxes; and `reads_scenes`, if it reads several
+    digits an image. Steps, metrics and optimizer are the same for all architectures.
     """
 
     reads_scenes: ClassVar[bool] = False
@@ -75,20 +95,8 @@ class DigitClassifier(LightningModule):
         """Name of the architecture: that of its module."""
         return type(self).__module__.rpartition(".")[2]
 
-    def check_data(self, gives_scenes: bool) -> None:
-        """Raises if the data are scenes of several digits and the network reads one an image.
-
-        Raises:
-            UserError: Saying which models and data go together.
-        """
-        if gives_scenes and not self.reads_scenes:
-            raise UserError(
-                f"data=mnist_scenes: shows several digits an image, and {self.architecture} reads "
-                "one; use model=faster_rcnn, or data=mnist"
-            )
-
     def set_recipe(self, optimizer: OptimizerFactory, scheduler: SchedulerFactory) -> None:
-        """Says how the network is to be trained.
+        """Set how the network is trained.
 
         Not part of the constructor, so that a checkpoint rebuilds a network from plain values.
 
@@ -100,42 +108,42 @@ class DigitClassifier(LightningModule):
         self._scheduler = scheduler
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The terms whose sum is trained on.
+        """Compute the losses, the sum of which is minimised.
 
         Args:
             images: `Tensor[B, 1, H, W]` float32 in [0, 1].
             targets: `Tensor[B]` int64 in 0..9.
 
         Returns:
-            Named scalars.
+            Scalars by name.
         """
         return {"loss_classifier": F.cross_entropy(self(images), targets)}
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """What `scores` `[B, 10]` say as probabilities `[B, 10]`; all alike for what is missed."""
+        """Turn scores `[B, 10]` into probabilities `[B, 10]`; all are equal for a missed digit."""
         return scores.softmax(dim=1).nan_to_num(1 / NUM_CLASSES)
 
     def assess(self, batch: Any, stage: Stage) -> Assessment:
-        """What the network says of a batch; a place to log metrics of its own, by `stage`."""
+        """Score the digits of a batch; override it to log more metrics under `stage`."""
         images, targets = batch
         return Assessment(self(images), targets, images)
 
-    def pictures(self, batch: Any) -> dict[str, Tensor]:
-        """What there is to see beside scores: RGB images `[3, H, W]` uint8, by log key."""
-        return {}
+    def detect(self, images: Tensor) -> list[dict[str, Tensor]] | None:
+        """Find the boxes of digits; None, as most networks find none."""
+        return None
 
     def load_pretrained(self) -> None:
-        """Loads weights that training is to start from, where there are any; a place for it."""
+        """Load the weights that training starts from, if the network has any."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimizer trains.
+        """List the parameters that the optimizer trains.
 
-        A group's `lr_ratio`, where it has one, is its learning rate as a multiple of the recipe's.
+        The learning rate of a group is the recipe's times its `lr_ratio`, if it has one.
         """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Makes the optimizer and its schedule from the recipe."""
+        """Make the optimizer and its schedule."""
         assert self._optimizer is not None, "set_recipe comes before fit"
         assert self._scheduler is not None
         optimizer = self._optimizer(self.parameter_groups())
@@ -143,22 +151,22 @@ class DigitClassifier(LightningModule):
             group["lr"] *= group.get("lr_ratio", 1)
         num_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self._scheduler(optimizer, num_steps)
-        # LearningRateMonitor logs under this name, and a group's behind it where there are more.
+        # LearningRateMonitor logs under this name, followed by the name of a group if it has one.
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"},
         }
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Sums the losses, and logs the sum as `train/loss` and each of several by its name."""
+        """Sum the losses; log the sum as `train/loss`, and each loss if there are several."""
         images, targets = batch
         losses = self.losses(images, targets)
         loss = sum(losses.values(), start=images.new_zeros(()))
-        terms = {"train/loss": loss}
+        logged = {"train/loss": loss}
         if len(losses) > 1:
-            terms |= {f"train/{name}": term for name, term in losses.items()}
+            logged |= {f"train/{name}": term for name, term in losses.items()}
         self.log_dict(
-            {name: term.detach() for name, term in terms.items()},
+            {name: term.detach() for name, term in logged.items()},
             on_step=False,
             on_epoch=True,
             sync_dist=True,
@@ -167,42 +175,42 @@ class DigitClassifier(LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measures validation images (loader 0) and the fixed sample of training images (1)."""
+        """Measure validation images (loader 0) and the fixed sample of training images (1)."""
         if dataloader_idx == 0:
             self._measure(batch, "val", self.val_metrics)
         else:
             self._measure(batch, "train", self.train_metrics)
 
-    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Measures test images; gives the parts of the `Assessment`, for callbacks."""
-        return self._measure(batch, "test", self.test_metrics)._asdict()
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        """Measure test images; return the `Assessment` for callbacks."""
+        return self._measure(batch, "test", self.test_metrics)
 
     def _measure(self, batch: Any, stage: Stage, metrics: MetricCollection) -> Assessment:
         assessment = self.assess(batch, stage)
-        preds = predictions(assessment.scores)
-        metrics.update(preds.where(preds != MISSED, _MISSED_CLASS), assessment.targets)
-        # The objects are logged, not their values: a mean over batches would weigh the images of a
-        # smaller last batch more.
+        metrics.update(add_missed_class(assessment.scores), assessment.targets)
+        # The metrics are logged, not their values: a mean over batches would give the images of a
+        # smaller last batch more weight.
         self.log_dict(metrics, on_step=False, on_epoch=True, add_dataloader_idx=False)
         return assessment
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the name of the architecture, by which the checkpoint can be loaded."""
+        """Add the name of the architecture, by which the checkpoint is loaded."""
         checkpoint["architecture"] = self.architecture
 
 
 class DigitF1(MulticlassF1Score):
-    """Macro F1: the mean over the ten digits. What is missed is a digit not found, and no other."""
+    """Macro F1: the mean over the ten digits. A missed digit counts as a false negative."""
 
     def __init__(self) -> None:
         super().__init__(NUM_CLASSES + 1, average="none")
 
     def compute(self) -> Tensor:
-        """The mean, a scalar."""
+        """Compute the mean, a scalar."""
         return super().compute()[:NUM_CLASSES].mean()
 
 
 def _metrics(stage: Stage) -> MetricCollection:
+    """Make the metrics of a stage; they get scores `[N, 11]` and targets `[N]`."""
     return MetricCollection(
         {"accuracy": MulticlassAccuracy(NUM_CLASSES + 1, average="micro"), "f1": DigitF1()},
         prefix=f"{stage}/",

@@ -1,11 +1,13 @@
 """A plain convolutional network: convolutions, pooling, fully connected layers."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from mnist_vision.common.errors import check_list, check_real, check_whole
+from mnist_vision.common.checks import Count, Dropout, NonNegativeInt, checked
 from mnist_vision.data.mnist import IMAGE_SIZE, NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.classifier import DigitClassifier
 
@@ -13,9 +15,8 @@ from mnist_vision.models.classifier import DigitClassifier
 class CNN(DigitClassifier):
     """Stages of 3x3 convolutions (padding 1, stride 1), each ending in a 2x2 max pooling.
 
-    A convolution is followed by batch normalisation, where that is on, and ReLU. Behind the last
-    stage come a hidden layer, where its size is not 0, and the layer of the ten logits, each
-    behind dropout.
+    Each convolution is followed by batch normalisation, if it is on, and ReLU. The head is a hidden
+    layer, if its size is not 0, and the layer of the ten logits, each behind dropout.
 
     Args:
         widths: Channels of each stage, 1 to 4 stages of at least 1 channel.
@@ -28,21 +29,16 @@ class CNN(DigitClassifier):
         FieldError: If an argument is outside its range.
     """
 
+    @checked
     def __init__(
         self,
-        widths: Sequence[int] = (16, 32, 64),
-        convs_per_stage: int = 1,
-        hidden: int = 128,
-        dropout: float = 0.25,
+        widths: Annotated[Sequence[Count], Field(min_length=1, max_length=4)] = (16, 32, 64),
+        convs_per_stage: Count = 1,
+        hidden: NonNegativeInt = 128,
+        dropout: Dropout = 0.25,
         batch_norm: bool = True,
     ) -> None:
         super().__init__()
-        check_list("widths", widths, 1, 4, "whole numbers")
-        for width in widths:
-            check_whole("widths", width, 1)
-        check_whole("convs_per_stage", convs_per_stage, 1)
-        check_whole("hidden", hidden, 0)
-        check_real("dropout", dropout, 0, 0.95)
         self.save_hyperparameters(logger=False)
 
         stages = []
@@ -57,7 +53,7 @@ class CNN(DigitClassifier):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps images to logits.
+        """Compute the logits of images.
 
         Args:
             images: `Tensor[B, 1, 28, 28]` float32 in [0, 1].
@@ -74,8 +70,8 @@ def _stage(in_channels: int, width: int, num_convs: int, batch_norm: bool) -> nn
     layers: list[nn.Module] = []
     for index in range(num_convs):
         layers.append(nn.Conv2d(in_channels, width, 3, padding=1, bias=not batch_norm))
-        # Pooling before normalisation and ReLU leaves these a quarter of the pixels. ReLU keeps
-        # order, so max pooling may come before it without a change; the idea is airbench's,
+        # Pooling first leaves normalisation and ReLU a quarter of the pixels. ReLU is monotonic, so
+        # max pooling gives the same before it. Source of the idea:
         # https://github.com/KellerJordan/cifar10-airbench.
         if index == num_convs - 1:
             layers.append(nn.MaxPool2d(2))

@@ -1,18 +1,18 @@
-"""Faster R-CNN: finds digits as regions of interest, then reads them."""
+"""Faster R-CNN: propose regions that may hold a digit, then classify them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import roi_align
-from torchvision.utils import draw_bounding_boxes, make_grid
 
-from mnist_vision.common.errors import FieldError, check_list, check_real, check_whole
-from mnist_vision.data.boxes import DigitBoxes, label_ink
+from mnist_vision.common.checks import Count, Positive, Share, checked
+from mnist_vision.common.errors import FieldError
+from mnist_vision.data.boxes import DigitBoxes, locate
 from mnist_vision.data.mnist import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.classifier import Assessment, DigitClassifier, Stage
 from mnist_vision.models.detection.metrics import (
@@ -25,18 +25,17 @@ from mnist_vision.models.detection.roi_heads import Candidates, Detections, RoIH
 from mnist_vision.models.detection.rpn import RegionProposalNetwork
 
 STRIDE = 4  # the backbone's: pixels a feature position
-PICTURE_SIDE = 320
+PositiveNumbers = Annotated[Sequence[Positive], Field(min_length=1, max_length=20)]
 
 
 class FasterRCNN(DigitClassifier):
-    """A two-stage detector sized for digits, which classifies an image by its surest box.
+    """A two-stage detector sized for digits; the box of the highest score classifies an image.
 
-    Trained on single digits, whose boxes are those of their ink, or on scenes of several
-    (`data=mnist_scenes`). Images may have any size of at least 8 pixels a side, whatever the sizes
-    it was trained on.
+    It is trained on single digits, whose boxes are those of their ink, or on scenes of several.
+    Images may have any size of at least 8 pixels a side.
 
-    An image without ink has no digit: in training all of it is background. In evaluation an image
-    in which no box scores above `score_threshold` is missed: its scores are all minus infinity,
+    An image without ink has no digit and is all background in training. In evaluation an image
+    without a box of a score above `box_score_thresh` is missed: its scores are all minus infinity,
     which is wrong whatever the target.
 
     Source: S. Ren et al., "Faster R-CNN", 2015, https://arxiv.org/abs/1506.01497.
@@ -47,16 +46,18 @@ class FasterRCNN(DigitClassifier):
         anchor_sizes: Square roots of the areas of anchors, in pixels: 1 to 20 numbers, large
             enough that no side of an anchor is below a pixel.
         aspect_ratios: Heights over widths of anchors: 1 to 20 numbers above 0.
-        num_before_nms: Proposals an image that suppression looks at, at least 1.
-        num_proposals: Most proposals an image that are looked into, at least 1.
-        num_sampled_anchors: Anchors an image that the first stage learns from, at least 1.
-        num_sampled_proposals: Proposals an image that the second stage learns from, at least 1.
-        positive_fraction: Largest share of these that may be digits, above 0, at most 1.
-        roi_size: Side of the grid of features the second stage sees of a proposal, 1 to 14.
-        hidden: Units of each of its two hidden layers, at least 1.
-        score_threshold: A box counts if its score is above it, 0 to 0.999.
-        nms_iou: IoU above which the worse of two boxes of one digit is dropped, 0 to 1.
-        num_detections: Most boxes an image that `detect` gives, at least 1.
+        rpn_pre_nms_top_n: Proposals an image before suppression, at least 1.
+        rpn_post_nms_top_n: Most proposals an image after suppression, at least 1.
+        rpn_batch_size_per_image: Anchors an image that the losses of the first stage are computed
+            on, at least 1.
+        box_batch_size_per_image: Proposals an image that the losses of the second stage are
+            computed on, at least 1.
+        box_positive_fraction: Largest share of these that may be digits, above 0, at most 1.
+        roi_size: Side of the grid that the features of a proposal are pooled to, 1 to 14.
+        hidden: Units of each of the two hidden layers of the second stage, at least 1.
+        box_score_thresh: Boxes of this score or less are dropped, 0 to 0.999.
+        box_nms_thresh: IoU above which the worse of two boxes of one digit is dropped, 0 to 1.
+        box_detections_per_img: Most boxes an image from `detect`, at least 1.
 
     Raises:
         FieldError: If an argument is outside its range.
@@ -64,50 +65,28 @@ class FasterRCNN(DigitClassifier):
 
     reads_scenes = True
 
+    @checked
     def __init__(
         self,
-        widths: Sequence[int] = (16, 32, 64, 64),
-        anchor_sizes: Sequence[float] = (14, 20),
-        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        num_before_nms: int = 64,
-        num_proposals: int = 16,
-        num_sampled_anchors: int = 32,
-        num_sampled_proposals: int = 16,
-        positive_fraction: float = 0.5,
-        roi_size: int = 5,
-        hidden: int = 128,
-        score_threshold: float = 0.05,
-        nms_iou: float = 0.5,
-        num_detections: int = 10,
+        widths: Annotated[Sequence[Count], Field(min_length=2, max_length=8)] = (16, 32, 64, 64),
+        anchor_sizes: PositiveNumbers = (14, 20),
+        aspect_ratios: PositiveNumbers = (0.5, 1.0, 2.0),
+        rpn_pre_nms_top_n: Count = 64,
+        rpn_post_nms_top_n: Count = 16,
+        rpn_batch_size_per_image: Count = 32,
+        box_batch_size_per_image: Count = 16,
+        box_positive_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        roi_size: Annotated[int, Field(ge=1, le=14)] = 5,
+        hidden: Count = 128,
+        box_score_thresh: Annotated[float, Field(ge=0, le=0.999)] = 0.05,
+        box_nms_thresh: Share = 0.5,
+        box_detections_per_img: Count = 10,
     ) -> None:
         super().__init__()
-        for name, values in {"anchor_sizes": anchor_sizes, "aspect_ratios": aspect_ratios}.items():
-            check_list(name, values, 1, 20, "numbers")
-            for value in values:
-                check_real(name, value, 0, open_low=True)
-        # torchvision rounds the halves of an anchor's sides: a side of a pixel would become none.
+        # torchvision rounds half the side of an anchor: a side of one pixel would become zero.
         narrowest = min(anchor_sizes) * min(min(r, 1 / r) for r in aspect_ratios) ** 0.5
         if narrowest <= 1:
-            raise FieldError(
-                "anchor_sizes", list(anchor_sizes), "large enough for sides above 1 px"
-            )
-        check_list("widths", widths, 2, 8, "whole numbers")
-        for width in widths:
-            check_whole("widths", width, 1)
-        counts = {
-            "num_before_nms": num_before_nms,
-            "num_proposals": num_proposals,
-            "num_sampled_anchors": num_sampled_anchors,
-            "num_sampled_proposals": num_sampled_proposals,
-            "hidden": hidden,
-            "num_detections": num_detections,
-        }
-        for name, count in counts.items():
-            check_whole(name, count, 1)
-        check_real("positive_fraction", positive_fraction, 0, 1, open_low=True)
-        check_whole("roi_size", roi_size, 1, 14)
-        check_real("score_threshold", score_threshold, 0, 0.999)
-        check_real("nms_iou", nms_iou, 0, 1)
+            raise FieldError("anchor_sizes", list(anchor_sizes), "must give sides above 1 px")
         self.save_hyperparameters(logger=False)
 
         self.backbone = _backbone(widths)
@@ -115,19 +94,19 @@ class FasterRCNN(DigitClassifier):
             widths[-1],
             anchor_sizes,
             aspect_ratios,
-            num_before_nms=num_before_nms,
-            num_proposals=num_proposals,
-            num_sampled=num_sampled_anchors,
+            pre_nms_top_n=rpn_pre_nms_top_n,
+            post_nms_top_n=rpn_post_nms_top_n,
+            batch_size_per_image=rpn_batch_size_per_image,
         )
         self.roi_heads = RoIHeads(
             widths[-1],
             roi_size=roi_size,
             hidden=hidden,
-            num_sampled=num_sampled_proposals,
-            positive_fraction=positive_fraction,
-            score_threshold=score_threshold,
-            nms_iou=nms_iou,
-            num_detections=num_detections,
+            batch_size_per_image=box_batch_size_per_image,
+            positive_fraction=box_positive_fraction,
+            score_thresh=box_score_thresh,
+            nms_thresh=box_nms_thresh,
+            detections_per_img=box_detections_per_img,
         )
         # Pixels stored next to their channels: the layout that convolutions on a CPU are fast in.
         self.to(memory_format=torch.channels_last)
@@ -138,39 +117,39 @@ class FasterRCNN(DigitClassifier):
         self.average_precision: MeanAveragePrecision | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps images to scores.
+        """Score the digits of images.
 
         Args:
             images: `Tensor[B, 1, H, W]` float32 in [0, 1].
 
         Returns:
-            `Tensor[B, 10]`: for each digit the logarithm of its best box's score; minus infinity
-            where it has no box.
+            `Tensor[B, 10]`: the logarithm of the highest score of the boxes of each digit; minus
+            infinity without a box.
         """
         return _image_scores(self._candidates(images))
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[dict[str, Tensor]]:
-        """Finds the digits in each image.
+        """Find the digits in each image.
 
         Args:
             images: `Tensor[B, 1, H, W]` float32 in [0, 1].
 
         Returns:
-            For each image `boxes` `[D, 4]` (x1, y1, x2, y2 in pixels), `labels` `[D]` int64, the
-            digits 0..9 themselves, and `scores` `[D]` in [0, 1], the surest first. D may be 0.
+            For each image `boxes` `[D, 4]` (x1, y1, x2, y2 in pixels), `labels` `[D]` int64 in
+            0..9, and `scores` `[D]` in [0, 1], the highest first. D may be 0.
         """
         return as_dicts(self.roi_heads.select(self._candidates(images)))
 
     def losses(self, images: Tensor, targets: Tensor | DigitBoxes) -> dict[str, Tensor]:
-        """The four losses of Faster R-CNN, by torchvision's names.
+        """Compute the four losses of Faster R-CNN, by torchvision's names.
 
         Args:
             images: `Tensor[B, 1, H, W]` float32 in [0, 1].
-            targets: The digit in each image, `Tensor[B]` int64, its box being that of the ink; or
+            targets: The digit of each image, `Tensor[B]` int64, whose box is that of the ink; or
                 all digits of scenes with their boxes.
         """
-        digits = _digits(images, targets)
+        digits = locate(images, targets)
         features = self._features(images)
         anchors, logits, codes = self.rpn(images, features)
         proposals, is_proposal = self.rpn.propose(_size(images), anchors, logits, codes)
@@ -179,10 +158,10 @@ class FasterRCNN(DigitClassifier):
         )
 
     def assess(self, batch: Any, stage: Stage) -> Assessment:
-        """Scores single digits by image, and scenes by digit; measures boxes on the way."""
+        """Score single digits by image and scenes by digit; log the metrics of boxes."""
         images, targets = batch
         candidates = self._candidates(images)
-        digits = _digits(images, targets)
+        digits = locate(images, targets)
         scores, iou = read(candidates, digits)
         mean_iou = getattr(self, f"{stage}_mean_iou")
         mean_iou.update(iou[digits.is_digit])
@@ -196,22 +175,12 @@ class FasterRCNN(DigitClassifier):
         crops = crops.unflatten(0, is_digit.shape)
         return Assessment(scores[is_digit].log(), digits.labels[is_digit], crops[is_digit])
 
-    def pictures(self, batch: Any) -> dict[str, Tensor]:
-        """A grid of images with true boxes (green) and those found (red), labelled."""
-        images, targets = batch
-        was_training = self.training
-        found = self.eval().detect(images)
-        self.train(was_training)
-        true = as_dicts(_digits(images, targets))
-        shown = [_draw(*each) for each in zip(images.cpu(), true, found, strict=True)]
-        return {"test/boxes": make_grid(torch.stack(shown), nrow=4, pad_value=128)}
-
     def on_test_start(self) -> None:
-        """Starts collecting boxes for the mean average precision."""
+        """Start to collect boxes for the mean average precision."""
         self.average_precision = mean_average_precision()
 
     def on_test_epoch_end(self) -> None:
-        """Logs mean average precision, as COCO defines it: all IoU thresholds, and 0.5 alone."""
+        """Log mean average precision, as COCO defines it: over all IoU thresholds, and at 0.5."""
         assert self.average_precision is not None
         values = self.average_precision.compute()
         self.log_dict({"test/mAP": values["map"], "test/mAP@0.5": values["map_50"]})
@@ -251,42 +220,5 @@ def _size(images: Tensor) -> tuple[int, int]:
     return images.shape[2], images.shape[3]
 
 
-def _digits(images: Tensor, targets: Tensor | DigitBoxes) -> DigitBoxes:
-    return label_ink(images, targets) if isinstance(targets, Tensor) else targets
-
-
 def _image_scores(candidates: Candidates) -> Tensor:
     return candidates.scores.amax(dim=1).log()
-
-
-def _draw(image: Tensor, true: dict[str, Tensor], found: dict[str, Tensor]) -> Tensor:
-    """An image with boxes in it, `[3, PICTURE_SIDE, PICTURE_SIDE]` uint8."""
-    size = [PICTURE_SIDE, PICTURE_SIDE]
-    height, width = image.shape[-2:]
-    zoom = torch.tensor([PICTURE_SIDE / width, PICTURE_SIDE / height]).repeat(2)
-    picture = F.interpolate(image[None], size).mul(255).byte()[0].expand(3, -1, -1)
-    true_names = [f"{int(label)}" for label in true["labels"]]
-    found_names = [
-        f"{int(label)} {float(score):.0%}"
-        for label, score in zip(found["labels"], found["scores"], strict=True)
-    ]
-    # The true digit left of its box, the found one right of its.
-    for boxes, names, colour, (side, offset) in (
-        (true["boxes"].cpu() * zoom, true_names, "lime", (0, -14)),
-        (found["boxes"].cpu() * zoom, found_names, "red", (2, 2)),
-    ):
-        if len(boxes):
-            picture = draw_bounding_boxes(picture, boxes, colors=colour, width=2)
-            corner = boxes[:, [side, 1]] + torch.tensor([offset, -2])
-            picture = _write(picture, corner, names, colour)
-    return picture
-
-
-def _write(picture: Tensor, corners: Tensor, names: list[str], colour: str) -> Tensor:
-    """Puts words into a picture, each at its corner, `Tensor[N, 2]` (x, y): labels of no boxes."""
-    corners = corners.clamp(min=0, max=PICTURE_SIDE - 1)
-    boxes = torch.cat([corners, corners], dim=1)
-    written: Tensor = draw_bounding_boxes(
-        picture, boxes, names, colour, width=0, label_colors=colour
-    )
-    return written

@@ -22,5 +22,5 @@ class VGG16(PretrainedClassifier):
 
     @staticmethod
     def make_network(dropout: float) -> Any:
-        """The network as torchvision has it."""
+        """Make torchvision's network."""
         return vgg16(dropout=dropout, init_weights=False)

@@ -1,7 +1,7 @@
-"""What a run leaves, as typed records: results, the test of a checkpoint, a job, settings.
+"""The records of a run as types: results, evaluation of a checkpoint, job of a sweep, settings.
 
-Each record checks itself when it is made and when it is read. `VERSION` counts the changes of
-`results.json`; version 1, which named no best epoch, is still read.
+A record is checked when it is made and when it is read. `VERSION` is that of `results.json`;
+version 1, which did not name the best epoch, can still be read.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mnist_vision.common.errors import UserError
+from mnist_vision.runs.old_names import rename_choices, rename_settings
 
 VERSION: Literal[2] = 2
 
@@ -28,10 +29,10 @@ class Record(BaseModel):
 
     @classmethod
     def parse(cls, content: object, name: str) -> Self:
-        """Check values that were read and make the record of them.
+        """Check values that were read, and make a record of them.
 
         Args:
-            content: What a file holds.
+            content: The content of a file.
             name: Name of the file, for the error.
 
         Raises:
@@ -44,7 +45,7 @@ class Record(BaseModel):
 
     @classmethod
     def parse_json(cls, text: bytes, name: str) -> Self:
-        """Parse a JSON object and make the record of it; see `parse`."""
+        """Parse a JSON object, and make a record of it; see `parse`."""
         try:
             content = _printable(json.loads(text))
         except (ValueError, RecursionError) as error:
@@ -54,7 +55,7 @@ class Record(BaseModel):
         return cls.parse(content, name)
 
     def to_json(self) -> bytes:
-        """The record as JSON, one field a line."""
+        """Write the record as JSON, one field a line."""
         return (self.model_dump_json(indent=2) + "\n").encode()
 
 
@@ -68,11 +69,11 @@ class TrainFigures(Record):
 class TestFigures(Record):
     """Metrics by their short names, and numbers of digits.
 
-    `num_images` were tested (of scenes: digits); on `num_mistakes` the prediction is wrong; on
-    `missed`, which are among these, the network found nothing. A detector adds metrics.
+    `num_images` digits were tested. The predictions of `num_mistakes` are wrong; among these the
+    network found nothing in `missed`. A detector adds metrics.
     """
 
-    __test__ = False  # not a test, though pytest would take it for one
+    __test__ = False  # pytest would take it for a test
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, NonNegative]
 
@@ -98,7 +99,7 @@ class BestEpoch(Record):
 
 
 class Results(Record):
-    """What a completed run found: `results.json`.
+    """The results of a completed run: `results.json`.
 
     Args:
         version: Of this layout.
@@ -107,16 +108,16 @@ class Results(Record):
         seed: The run's seed.
         epochs: Epochs completed.
         num_parameters: Number of weights.
-        num_trainable_parameters: Of these, how many were trained.
-        weights: What training started from, where the architecture has a choice.
+        num_trainable_parameters: Number of trained weights.
+        weights: The weights that training started from, if the architecture has a choice.
         history: A row an epoch: `epoch`, `seconds` so far, and metrics by log key.
         best: The epoch that was tested.
         train: Figures of the last epoch.
-        test: Figures of the best epoch's checkpoint on all test images.
+        test: Figures of the checkpoint of the best epoch on all test images.
         seconds: Times.
         environment: Versions, device and commit.
-        overrides: What the command line asked for.
-        settings: `runs.settings.figure_settings`; None in a run that did not keep them.
+        overrides: The overrides of the command line.
+        settings: `runs.settings.figure_settings`; None in results of the first version.
     """
 
     version: Literal[1, 2] = VERSION
@@ -150,6 +151,11 @@ class Results(Record):
         chosen = {"epoch": accuracies.index(best) + 1, "val_accuracy": best} if numbers else None
         return content | {"version": VERSION, "best": chosen}
 
+    @field_validator("settings")
+    @classmethod
+    def _rename_settings(cls, settings: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if settings is None else rename_settings(settings)
+
     @field_validator("history")
     @classmethod
     def _check_rows(cls, history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -162,7 +168,7 @@ class Results(Record):
 
 
 class Evaluation(Record):
-    """What the test of a checkpoint found: `evaluation.json`."""
+    """The figures of a checkpoint on the test images: `evaluation.json`."""
 
     version: Literal[1] = 1
     architecture: Name
@@ -172,15 +178,15 @@ class Evaluation(Record):
 
 
 class Job(Record):
-    """A job of a sweep: `job.json`, kept from its start.
+    """A job of a sweep, from its start on: `job.json`.
 
     Args:
         version: Of this layout.
         number: Its number in the sweep.
         model: The architecture it trains; None for a command that trains nothing.
-        overrides: What it was asked for.
-        requests: All overrides that asked for the same settings, in whatever words.
-        status: A job that is "running" when its sweep has ended was killed.
+        overrides: Its overrides.
+        requests: All lists of overrides that led to the same settings.
+        status: A job that is still "running" after its sweep was killed.
         reason: Why it failed or stopped.
         seconds: Time it took; None before it ends.
     """
@@ -196,13 +202,13 @@ class Job(Record):
 
 
 class RunSettings(Record):
-    """What a run was asked to do; each of its checkpoints carries it.
+    """The settings of a run, as each of its checkpoints carries them.
 
     Args:
         version: Of this layout.
         settings: `runs.settings.run_settings`: plain values by group.
         choices: The option that was chosen of each group of the configuration.
-        overrides: What the command line asked for.
+        overrides: The overrides of the command line.
     """
 
     version: Literal[1] = 1
@@ -210,9 +216,14 @@ class RunSettings(Record):
     choices: dict[str, Any] = {}
     overrides: list[str] = []
 
+    @field_validator("choices", mode="after")
+    @classmethod
+    def _rename_choices(cls, choices: dict[str, Any]) -> dict[str, Any]:
+        return rename_choices(choices)
+
     @field_validator("settings")
     @classmethod
-    def _check_keys(cls, settings: dict[str, Any]) -> dict[str, Any]:
+    def _check_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
         # Hydra would take these for its own, logging with its classes among them.
         reserved = {"hydra", "defaults"} & settings.keys()
         if reserved:
@@ -220,22 +231,22 @@ class RunSettings(Record):
         for group in ("data", "model", "optimizer", "scheduler", "trainer", "callbacks"):
             if not isinstance(settings.get(group), dict):
                 raise ValueError(f"{group} is not a group of settings")
-        return settings
+        return rename_settings(settings)
 
 
 def _first_error(error: ValidationError) -> str:
-    """One line: the field, its value, and what is allowed."""
+    """Say in one line which field is wrong, its value, and what is allowed."""
     first = error.errors()[0]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if first["type"] == "missing":
         return f"{field[1:]} is missing"
-    # A value of the wrong type may be a book.
+    # A value of the wrong type may be long.
     return f"{field[1:]}={reprlib.repr(first['input'])}: {message}"
 
 
 def _printable(node: Any) -> Any:
-    """The same without control characters, which could rewrite a terminal, and half characters."""
+    """Replace control characters, which could change a terminal, and halves of characters."""
     if isinstance(node, dict):
         return {_printable(key): _printable(value) for key, value in node.items()}
     if isinstance(node, list):

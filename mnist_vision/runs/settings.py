@@ -1,4 +1,4 @@
-"""The settings of a run: as plain values, as a fingerprint, and as text to type."""
+"""The settings of a run: as plain values, as a fingerprint, and as text for a command line."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import shown
 
-# Where a run writes and how it was started: not part of what it was asked to do.
+# Where a run writes and how it was started.
 _NOT_SETTINGS = ("hydra", "sweep", "ckpt_path", "overwrite", "output_dir")
-# Where a run reads and what it logs: no figure depends on it.
+# No figure depends on where a run reads and what it logs.
 _NOT_OF_FIGURES = ("logger", "data.root", "data.download")
 _PATHS = ("ckpt_path", "data.root", "model.weights")
 OUTPUT_DIR = "${output_dir}"
@@ -67,14 +67,38 @@ def figure_settings(config: DictConfig) -> dict[str, Any]:
     return run_settings(kept)
 
 
+def hyperparameters(config: DictConfig) -> dict[str, Any]:
+    """Select the settings that runs are compared by in a logger; a target becomes a name."""
+    selected = {
+        "seed": config.seed,
+        "model": config.model,
+        "optimizer": config.optimizer,
+        "scheduler": config.scheduler,
+        "batch_size": config.data.batch_size,
+        "augmentation": config.data.augmentation,
+        "max_epochs": config.trainer.max_epochs,
+        "precision": config.trainer.precision,
+    }
+
+    def name_target(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        named = {k: name_target(v) for k, v in node.items() if not k.startswith("_")}
+        target = node.get("_target_")
+        return {"name": target.rpartition(".")[2]} | named if target else named
+
+    named: dict[str, Any] = name_target(OmegaConf.to_container(OmegaConf.create(selected)))
+    return named
+
+
 def fingerprint(config: DictConfig) -> str:
-    """Ten hexadecimal digits that two configurations share if their figures' settings agree."""
+    """Hash the settings that figures depend on to ten hexadecimal digits."""
     text = json.dumps(figure_settings(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level: dotted keys and the values, lists among them."""
+    """Flatten nested settings to values by dotted key; a list is a value."""
     if not isinstance(node, Mapping) or not node:
         return {prefix: node}
     flat: dict[str, Any] = {}
@@ -84,14 +108,14 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def find_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first difference of two runs' settings that a run cannot go on with.
+    """Find the first difference in settings that must not change when a run goes on.
 
     Args:
-        before: What a run was started with.
-        now: What it is asked to go on with.
+        before: The settings that the run was started with.
+        now: The settings that it is to go on with.
 
     Returns:
-        The setting as it is asked for and what it was before; None if there is no difference.
+        The new setting, and what the run was trained with; None without a difference.
     """
     old, new = _as_text(before), _as_text(now)
     for key in (*new, *old):
@@ -107,7 +131,7 @@ def check_unchanged(stored: Mapping[str, Any], config: DictConfig) -> None:
 
     Args:
         stored: Settings of a checkpoint.
-        config: What training is to go on with.
+        config: The configuration that training is to go on with.
 
     Raises:
         UserError: Naming the first such setting, the value it was trained with, and the way on.
@@ -118,12 +142,12 @@ def check_unchanged(stored: Mapping[str, Any], config: DictConfig) -> None:
 
 
 def _as_text(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Flat settings as JSON, in which NaN equals itself."""
+    """Flatten settings to JSON texts, in which NaN equals NaN."""
     return {key: json.dumps(value, default=str) for key, value in flatten(settings).items()}
 
 
 def explain_change(asked: str, trained: str) -> str:
-    """Say in one line that a setting cannot change, and the way on.
+    """Explain in one line that a setting cannot change, and what to do.
 
     Args:
         asked: The setting as the command line has it.
@@ -136,31 +160,31 @@ def explain_change(asked: str, trained: str) -> str:
 
 
 def make_paths_absolute(config: DictConfig, folder: str) -> None:
-    """Complete relative paths among the settings, which a job may change the folder of.
+    """Make relative paths among the settings absolute, as a job may change its folder.
 
-    A path that begins with `~` is left to where it is used: another user may be there.
+    Paths that begin with `~` are expanded where they are used: that may be on another machine.
 
     Args:
         config: The configuration, changed in place.
-        folder: What the paths are relative to.
+        folder: The folder that the paths are relative to.
     """
     for key in _PATHS:
         value = OmegaConf.select(config, key)
         if isinstance(value, str) and not value.startswith("~"):
             path = os.path.join(folder, value)
-            # Weights have names too.
+            # Weights may be a name.
             if key != "model.weights" or os.path.exists(path):
                 OmegaConf.update(config, key, path)
 
 
 def typed_overrides(overrides: Any) -> list[str]:
-    """Overrides, as Hydra keeps them, as they were typed: with ${...} not resolved."""
+    """Get overrides as they were typed, with ${...} not resolved."""
     typed: list[str] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
     return typed
 
 
 def command_line(command: str, **settings: str | Path) -> str:
-    """A command to paste into a shell, quoted for Hydra and for the shell.
+    """Write a command to paste into a shell, quoted for Hydra and for the shell.
 
     Args:
         command: Name of the command.
@@ -171,13 +195,13 @@ def command_line(command: str, **settings: str | Path) -> str:
 
 
 def quoted(value: str | Path | None) -> str:
-    """A text, path or null as a value in Hydra's grammar."""
+    """Write a text, path or null as a value in Hydra's grammar."""
     text = "null" if value is None else str(value)
     return text if re.fullmatch(r"[\w./-]+", text, re.ASCII) else quoted_text(text)
 
 
 def quoted_text(text: str) -> str:
-    """A text in quotes, in Hydra's grammar: never a number, a truth value or null."""
-    # Double quotes go well inside the single ones of a shell.
+    """Quote a text in Hydra's grammar, so that it is no number, truth value or null."""
+    # A shell quotes with single quotes, so double ones are easier to read inside.
     quote = Quote.single if '"' in text else Quote.double
     return QuotedString(text.replace("${", r"\${"), quote).with_quotes()

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, and that can do nothing but hold numbers."""
+"""Write checkpoints atomically; read them without running code."""
 
 import os
 import shlex
@@ -14,17 +14,18 @@ from mnist_vision.common.tensor_files import load_tensors, reason
 from mnist_vision.models import find_architecture
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.runs.directory import find_checkpoint
+from mnist_vision.runs.old_names import rename_arguments
 from mnist_vision.runs.record import RunSettings
 from mnist_vision.runs.settings import quoted
 
-# Where a checkpoint holds the settings of its run.
+# The key of a checkpoint that holds the settings of its run.
 SETTINGS_KEY = "run"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target and renames it; reads none that is not intact.
+    """Write a checkpoint beside its target, then rename it; read intact checkpoints only.
 
-    Lightning's own writes through $TMPDIR and a copy, which a kill or a full disk cuts short.
+    Lightning's own writes to $TMPDIR and copies: a kill or a full disk leaves half a file.
     """
 
     def save_checkpoint(
@@ -33,10 +34,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: Any | None = None,
     ) -> None:
-        """Saves to `path`; what is there stays until the new file is complete and on disk.
+        """Save to `path`; the old file stays until the new one is complete and on disk.
 
         Raises:
-            UserError: If it cannot be written, because the disk is full, say.
+            UserError: If it cannot be written, for example because the disk is full.
         """
         try:
             with write_atomically(path) as file:
@@ -53,7 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, location: storage,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Loads with `read_checkpoint`: `weights_only` whatever is asked.
+        """Load with `read_checkpoint`, always `weights_only`.
 
         Raises:
             UserError: If the file is not an intact checkpoint of this program.
@@ -62,10 +63,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a checkpoint of this program onto the CPU.
+    """Read a checkpoint of this program onto the CPU.
 
-    Every byte is checked against the file's own checksums first, and nothing but tensors and
-    plain values is ever unpickled.
+    The checksums of the file are verified first. Only tensors and plain values are unpickled. Names
+    of earlier versions of this program become those of this one.
 
     Raises:
         UserError: If the file is missing, corrupt, or not a checkpoint of this program.
@@ -81,7 +82,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     required = {"architecture", "hyper_parameters", "state_dict"}
     if not isinstance(checkpoint, dict) or not required <= checkpoint.keys():
         raise UserError(f"{not_ours} (it does not say which architecture it holds)")
-    return checkpoint
+    arguments = checkpoint["hyper_parameters"]
+    return checkpoint | {"hyper_parameters": rename_arguments(arguments)}
 
 
 def load_classifier(path: str | os.PathLike[str]) -> DigitClassifier:
@@ -101,7 +103,7 @@ def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str])
         path: Its file, for the error.
 
     Raises:
-        UserError: If it holds another network than it says.
+        UserError: If its weights do not fit its architecture.
     """
     model_class = find_architecture(checkpoint["architecture"])
     try:
@@ -127,7 +129,7 @@ def stored_settings(checkpoint: dict[str, Any], path: str | os.PathLike[str]) ->
         path: Its file, for the error.
 
     Raises:
-        UserError: If it holds none, as those of earlier versions of this program, or damaged ones.
+        UserError: If they are damaged, or missing as in checkpoints of earlier versions.
     """
     if SETTINGS_KEY not in checkpoint:
         raise UserError(
@@ -143,7 +145,7 @@ def read_resumable(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint that training can go on from.
 
     Raises:
-        UserError: If the file is missing, corrupt, or holds no state of training.
+        UserError: If the file is missing or corrupt, or holds weights alone.
     """
     checkpoint = read_checkpoint(path)
     try:
@@ -161,6 +163,6 @@ def read_resumable(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def epochs_done(checkpoint: dict[str, Any]) -> int:
-    """Number of epochs that the network of a checkpoint has been trained for."""
+    """Count the epochs that the network of a checkpoint was trained for."""
     epochs: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     return epochs

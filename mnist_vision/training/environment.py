@@ -1,4 +1,4 @@
-"""A run's figures for people, and the environment that they were measured in."""
+"""The environment that the figures of a run depend on."""
 
 import platform
 import subprocess
@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from lightning import Trainer
 
-from mnist_vision.runs.record import TestFigures
-
 
 def environment(trainer: Trainer) -> dict[str, Any]:
-    """Versions, device and commit that a run's figures depend on."""
+    """Collect versions, device and commit."""
     device = trainer.strategy.root_device
     return {
         "python": platform.python_version(),
@@ -26,27 +24,8 @@ def environment(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def table(rows: dict[str, str]) -> list[str]:
-    """Lines of names and values, in two columns."""
-    return [f"{name:<18} {value}" for name, value in rows.items()]
-
-
-def test_lines(test: TestFigures) -> list[str]:
-    """The test figures of a run as lines of a table."""
-    misses = f"{test.num_mistakes} of {test.num_images:,}"
-    if test.missed:
-        misses += f", {test.missed} of them not found"
-    return table(
-        {
-            "test accuracy": f"{test.accuracy:.4f}",
-            "test F1 (macro)": f"{test.f1:.4f}",
-            "misses": misses,
-        }
-    )
-
-
 def _git_commit() -> str | None:
-    """The commit of the source tree this package runs from; None for an installed package."""
+    """Ask git for the commit of this source tree; None for an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,7 +1,9 @@
-"""Learning-rate schedules: multiples of each parameter group's own learning rate, step by step.
+"""Learning-rate schedules: a multiple of each parameter group's learning rate at each step.
 
-Being multiples, they leave the ratio between groups (a backbone's and a head's, say) as it is.
-Being functions of the step alone, they can be resumed into a longer training.
+The ratio between groups, such as a backbone's and a head's, stays as it is. A multiple depends on
+the step and the number of steps alone, so that a run can go on with more epochs. torch's
+`SequentialLR` of `LinearLR` and `CosineAnnealingLR` updates the rate from its last value, and so
+cannot change the number of steps.
 """
 
 import math
@@ -9,16 +11,17 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mnist_vision.common.errors import check_real
+from mnist_vision.common.checks import Share, checked
 
 
 def constant(optimizer: Optimizer, num_steps: int) -> LambdaLR:
-    """The same learning rate throughout; `num_steps` is not needed."""
+    """Keep the learning rate; `num_steps` is not needed."""
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
-def cosine(optimizer: Optimizer, num_steps: int, final: float = 0.0) -> LambdaLR:
-    """Half a cosine from the full learning rate down to a share of it.
+@checked
+def cosine(optimizer: Optimizer, num_steps: int, final: Share = 0.0) -> LambdaLR:
+    """Follow half a cosine from the full learning rate down to a share of it.
 
     Args:
         optimizer: Its groups' learning rates are the full ones.
@@ -30,18 +33,19 @@ def cosine(optimizer: Optimizer, num_steps: int, final: float = 0.0) -> LambdaLR
 
     Source: I. Loshchilov and F. Hutter, "SGDR", 2017, https://arxiv.org/abs/1608.03983.
     """
-    return one_cycle(optimizer, num_steps, warmup=0.0, final=final)
+    return warmup_cosine(optimizer, num_steps, warmup=0.0, final=final)
 
 
-def one_cycle(
-    optimizer: Optimizer, num_steps: int, warmup: float = 0.2, final: float = 0.0
+@checked
+def warmup_cosine(
+    optimizer: Optimizer, num_steps: int, warmup: Share = 0.2, final: Share = 0.0
 ) -> LambdaLR:
-    """A linear rise from nothing to the full learning rate, then half a cosine down.
+    """Warm up linearly from nothing to the full learning rate, then follow half a cosine down.
 
     Args:
         optimizer: Its groups' learning rates are the full ones.
         num_steps: Steps of the whole training.
-        warmup: Share of the steps that the rise takes, 0 to 1.
+        warmup: Share of the steps that the warm-up takes, 0 to 1.
         final: Share of the learning rate at the end, 0 to 1.
 
     Raises:
@@ -49,8 +53,6 @@ def one_cycle(
 
     Source: L. Smith and N. Topin, "Super-convergence", 2018, https://arxiv.org/abs/1708.07120.
     """
-    check_real("warmup", warmup, 0, 1)
-    check_real("final", final, 0, 1)
     rise = warmup * num_steps
 
     def multiple(step: int) -> float:

@@ -1,19 +1,22 @@
-"""Pictures, curves and hyperparameters in TensorBoard."""
+"""Log pictures, curves and hyperparameters to TensorBoard."""
 
 import warnings
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassConfusionMatrix
 from torchvision.utils import make_grid
 
+from mnist_vision.data.boxes import locate
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.mnist import MISSED, NUM_CLASSES
 from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.training.box_pictures import draw_boxes
 
 NUM_TRAINING_IMAGES = 64
 NUM_TEST_IMAGES = 16
@@ -21,20 +24,21 @@ NUM_MISTAKES = 25
 
 
 def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModule) -> None:
-    """Logs the network's graph and a grid of augmented training images.
+    """Log the graph of the network and a grid of augmented training images.
 
-    Leaves the network's state and the random number generators as they are. Does nothing for a
-    logger other than TensorBoard's.
+    The state of the network and of the random number generators stays the same. Other loggers than
+    TensorBoard's get nothing.
     """
     if not isinstance(logger, TensorBoardLogger):
         return
     was_training = model.training
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
-        images, _ = _sample(datamodule, datamodule.train_set, NUM_TRAINING_IMAGES, model)
-        model.eval()  # tracing would otherwise move batch normalisation's averages
+        batch = _sample(datamodule.train_set, NUM_TRAINING_IMAGES, model)
+        images, _ = datamodule.prepare_batch(batch, augment=True)
+        model.eval()  # or tracing would update the averages of batch normalisation
         with warnings.catch_warnings():
-            # The trace is drawn, not run: it does not matter what it would get wrong.
+            # The trace is drawn and never run, so its warnings do not matter.
             warnings.simplefilter("ignore")
             logger.experiment.add_graph(model, images[:1])
         model.train(was_training)
@@ -50,16 +54,16 @@ def log_test(
     outcome: TestResult,
     step: int,
 ) -> None:
-    """Logs what the test showed, and the run's settings with its figures as hyperparameters.
+    """Log pictures and curves of the test, and the settings with the test figures.
 
-    Does nothing for a logger other than TensorBoard's.
+    Other loggers than TensorBoard's get nothing.
 
     Args:
-        logger: The run's logger.
-        settings: The run's settings, nested; plain values are logged.
+        logger: A logger of the run.
+        settings: The settings of the run, nested; plain values are logged.
         model: The network that was tested.
         datamodule: Gives the test images.
-        outcome: The scores of the network on them.
+        outcome: The result of the test.
         step: The training step it was tested at.
     """
     if not isinstance(logger, TensorBoardLogger):
@@ -68,9 +72,11 @@ def log_test(
     probabilities = model.probabilities(outcome.scores)
     writer.add_figure("test/confusion_matrix", _confusion_matrix(outcome), step)
     writer.add_figure("test/worst_mistakes", _worst_mistakes(outcome, probabilities), step)
-    batch = _sample(datamodule, datamodule.test_set, NUM_TEST_IMAGES, model)
-    for tag, picture in model.pictures(batch).items():
-        writer.add_image(tag, picture, step)
+    batch = _sample(datamodule.test_set, NUM_TEST_IMAGES, model)
+    images, targets = datamodule.prepare_batch(batch)
+    found = model.detect(images)
+    if found is not None:
+        writer.add_image("test/boxes", draw_boxes(images, locate(images, targets), found), step)
     for digit in range(NUM_CLASSES):
         writer.add_pr_curve(
             f"test/precision_recall/{digit}",
@@ -82,14 +88,11 @@ def log_test(
     writer.flush()
 
 
-def _sample(
-    datamodule: MNISTDataModule, dataset: Any, num_images: int, model: DigitClassifier
-) -> Any:
-    """Images from all over a data set as the network would get them, and their targets."""
+def _sample(dataset: Any, num_images: int, model: DigitClassifier) -> Any:
+    """Take a batch of evenly spaced items of a data set to the device of the network."""
     indices = torch.linspace(0, len(dataset) - 1, min(num_images, len(dataset)))
     batch = dataset.__getitems__(indices.long().tolist())
-    batch = model.transfer_batch_to_device(batch, model.device, 0)
-    return datamodule.on_after_batch_transfer(batch, 0)
+    return move_data_to_device(batch, model.device)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -101,8 +104,8 @@ def _figure(width: float, height: float) -> Figure:
 
 def _confusion_matrix(outcome: TestResult) -> Figure:
     metric = MulticlassConfusionMatrix(NUM_CLASSES)
-    is_found = outcome.preds != MISSED
-    metric.update(outcome.preds[is_found], outcome.targets[is_found])
+    is_found = outcome.predictions != MISSED
+    metric.update(outcome.predictions[is_found], outcome.targets[is_found])
     counts = metric.compute()
     off_diagonal = counts.clone().fill_diagonal_(0)
     figure = _figure(6, 6)
@@ -128,15 +131,15 @@ def _confusion_matrix(outcome: TestResult) -> Figure:
 
 
 def _title(outcome: TestResult) -> str:
-    num_missed = int((outcome.preds == MISSED).sum())
+    num_missed = int((outcome.predictions == MISSED).sum())
     missed = f" ({num_missed} of them missed)" if num_missed else ""
     return f"{len(outcome.mistakes)} mistakes{missed} on {len(outcome.targets):,} test digits"
 
 
 def _worst_mistakes(outcome: TestResult, probabilities: torch.Tensor) -> Figure:
-    """The mistakes the network was surest of, surest first."""
-    surety = probabilities[outcome.mistakes].amax(dim=1)
-    worst = surety.argsort(descending=True)[:NUM_MISTAKES].tolist()
+    """Draw the mistakes of the highest confidence."""
+    confidence = probabilities[outcome.mistakes].amax(dim=1)
+    worst = confidence.argsort(descending=True)[:NUM_MISTAKES].tolist()
     figure = _figure(8, 8.5)
     figure.suptitle("Worst mistakes: true digit, predicted digit, its probability")
     for axes in figure.subplots(5, 5).flat:
@@ -144,8 +147,12 @@ def _worst_mistakes(outcome: TestResult, probabilities: torch.Tensor) -> Figure:
         if worst:
             rank = worst.pop(0)
             index = int(outcome.mistakes[rank])
-            target, pred = int(outcome.targets[index]), int(outcome.preds[index])
+            target, prediction = int(outcome.targets[index]), int(outcome.predictions[index])
             axes.imshow(outcome.mistake_pictures[rank, 0].numpy(), cmap="gray_r", vmin=0, vmax=1)
-            said = "missed" if pred == MISSED else f"as {pred}  {float(surety[rank]):.1%}"
-            axes.set_title(f"{target} {said}", fontsize=12)
+            label = (
+                "missed"
+                if prediction == MISSED
+                else f"as {prediction}  {float(confidence[rank]):.1%}"
+            )
+            axes.set_title(f"{target} {label}", fontsize=12)
     return figure

@@ -3,6 +3,7 @@ import torch
 
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.measure import TestResult, run_test
+from mnist_vision.models.classifier import predict
 from mnist_vision.models.cnn import CNN
 from tests.conftest import synthetic_digits
 
@@ -29,7 +30,7 @@ def test_f1_is_the_mean_over_classes(digits):
     outcome = run_test(CNN(widths=[4]).eval(), MNISTDataModule("", augmentation=None))
     f1 = []
     for digit in range(10):
-        is_pred, is_target = outcome.preds == digit, outcome.targets == digit
+        is_pred, is_target = outcome.predictions == digit, outcome.targets == digit
         hits = (is_pred & is_target).sum()
         f1.append(2 * hits / (is_pred.sum() + is_target.sum()))
     assert outcome.metrics["test/f1"] == pytest.approx(float(torch.stack(f1).mean()), abs=1e-6)
@@ -40,14 +41,13 @@ def test_mistakes_and_figures():
     scores = torch.eye(10)[torch.tensor([1, 7, 3])]
     pictures = torch.zeros(1, 1, 28, 28)
     metrics = {"test/accuracy": 0.666667, "test/f1": 0.5, "test/mAP@0.5": 0.25}
-    outcome = TestResult(targets, scores, pictures, metrics, 0.5)
-    assert outcome.preds.tolist() == [1, 7, 3]
+    outcome = TestResult(targets, predict(scores), scores, pictures, metrics, 0.5)
     assert outcome.mistakes.tolist() == [1]
     counts = {"num_images": 3, "num_mistakes": 1, "missed": 0}
     expected = {"accuracy": 0.666667, "f1": 0.5, "mAP@0.5": 0.25} | counts
     assert outcome.figures().model_dump() == expected
-    assert outcome.predictions().preds.tolist() == [1, 7, 3]
-    assert outcome.predictions().num_mistakes == 1
+    assert outcome.to_record().preds.tolist() == [1, 7, 3]
+    assert outcome.to_record().num_mistakes == 1
 
 
 class FindsNothingInHalf(CNN):
@@ -62,7 +62,7 @@ def test_what_is_missed_is_wrong_whatever_the_target(digits):
     outcome = run_test(FindsNothingInHalf().eval(), MNISTDataModule("", augmentation=None))
     figures = outcome.figures()
     assert figures.missed == 100
-    assert (outcome.preds[::2] == -1).all()
+    assert (outcome.predictions[::2] == -1).all()
     assert figures.num_mistakes >= 100
     assert figures.accuracy == pytest.approx(1 - figures.num_mistakes / 200)
     assert len(outcome.mistake_pictures) == figures.num_mistakes

@@ -3,9 +3,10 @@ import torch
 from torchvision.ops import box_iou
 
 from mnist_vision.common.errors import FieldError
-from mnist_vision.data.boxes import DigitBoxes, ink_boxes
-from mnist_vision.models.classifier import MISSED, predictions
+from mnist_vision.data.boxes import DigitBoxes, ink_boxes, locate
+from mnist_vision.models.classifier import MISSED, predict
 from mnist_vision.models.faster_rcnn import FasterRCNN
+from mnist_vision.training.box_pictures import draw_boxes
 from tests.benchmarks.test_stock_detector import scenes, train
 from tests.conftest import synthetic_digits
 
@@ -61,7 +62,7 @@ def test_the_right_digits_are_found_where_they_are(trained):
 
 def test_digits_of_a_scene_are_found_where_they_are():
     images, digits = scenes(12)
-    model = FasterRCNN(**TINY, anchor_sizes=[14], aspect_ratios=[1.0], num_sampled_proposals=16)
+    model = FasterRCNN(**TINY, anchor_sizes=[14], aspect_ratios=[1.0], box_batch_size_per_image=16)
     train(model, images, digits, 200)
     num_found = num_right = 0
     for each, boxes, labels in zip(model.eval().detect(images), *digits, strict=True):
@@ -79,7 +80,7 @@ def test_digits_of_a_scene_are_found_where_they_are():
 def test_scores_are_the_logarithms_of_the_best_boxes(num_steps):
     images, targets = batch()
     # Enough detections that no digit's best box is cut off.
-    model = FasterRCNN(**TINY, num_detections=1000, score_threshold=0.1)
+    model = FasterRCNN(**TINY, box_detections_per_img=1000, box_score_thresh=0.1)
     scores = train(model, images, targets, num_steps).eval()(images)
     assert scores.isfinite().any()
     assert scores.isinf().any()
@@ -99,10 +100,10 @@ def test_the_prediction_is_the_first_box_even_if_nothing_is_learnt(model):
 
 def test_images_in_which_no_box_is_sure_enough_are_missed():
     images, _ = batch()
-    model = FasterRCNN(**TINY, score_threshold=0.999).eval()
+    model = FasterRCNN(**TINY, box_score_thresh=0.999).eval()
     scores = model(images)
     assert (scores == -torch.inf).all()
-    assert (predictions(scores) == MISSED).all()
+    assert (predict(scores) == MISSED).all()
     torch.testing.assert_close(model.probabilities(scores), torch.full((20, 10), 0.1))
     for found in model.detect(images):
         assert {name: each.shape for name, each in found.items()} == {
@@ -154,8 +155,9 @@ def test_images_may_have_other_sizes(model, size):
     assert any(gradient.any() for gradient in gradient_of(model, losses))
     model.eval()
     assert model(images).shape == (3, 10)
-    assert model.pictures((images, targets))["test/boxes"].dtype == torch.uint8
-    for found in model.detect(images):
+    detections = model.detect(images)
+    assert draw_boxes(images, locate(images, targets), detections).dtype == torch.uint8
+    for found in detections:
         assert (found["boxes"] >= 0).all()
         assert (found["boxes"] <= torch.tensor([size[1], size[0]] * 2)).all()
 
@@ -174,21 +176,21 @@ def test_images_may_have_other_sizes(model, size):
         ("aspect_ratios", []),
         ("aspect_ratios", [1, -1]),
         ("aspect_ratios", [float("inf")]),
-        ("num_before_nms", 0),
-        ("num_proposals", 0),
-        ("num_sampled_anchors", 0),
-        ("num_sampled_proposals", 0),
-        ("num_sampled_proposals", 2.5),
-        ("positive_fraction", 0),
-        ("positive_fraction", 1.1),
+        ("rpn_pre_nms_top_n", 0),
+        ("rpn_post_nms_top_n", 0),
+        ("rpn_batch_size_per_image", 0),
+        ("box_batch_size_per_image", 0),
+        ("box_batch_size_per_image", 2.5),
+        ("box_positive_fraction", 0),
+        ("box_positive_fraction", 1.1),
         ("roi_size", 0),
         ("roi_size", 15),
         ("hidden", 0),
-        ("score_threshold", -0.1),
-        ("score_threshold", 1),
-        ("nms_iou", -0.1),
-        ("nms_iou", 1.1),
-        ("num_detections", 0),
+        ("box_score_thresh", -0.1),
+        ("box_score_thresh", 1),
+        ("box_nms_thresh", -0.1),
+        ("box_nms_thresh", 1.1),
+        ("box_detections_per_img", 0),
     ],
 )
 def test_arguments_outside_their_range_are_refused(field, value):
@@ -214,15 +216,15 @@ def test_arguments_at_the_ends_of_their_range_are_taken():
         **TINY | {"hidden": 1},
         anchor_sizes=[9],
         aspect_ratios=[1],
-        num_before_nms=1,
-        num_proposals=1,
-        num_sampled_anchors=1,
-        num_sampled_proposals=1,
-        positive_fraction=1,
+        rpn_pre_nms_top_n=1,
+        rpn_post_nms_top_n=1,
+        rpn_batch_size_per_image=1,
+        box_batch_size_per_image=1,
+        box_positive_fraction=1,
         roi_size=1,
-        score_threshold=0,
-        nms_iou=0,
-        num_detections=1,
+        box_score_thresh=0,
+        box_nms_thresh=0,
+        box_detections_per_img=1,
     )
     losses = model.train().losses(*batch(2))
     assert all(term.isfinite() for term in losses.values())
@@ -254,9 +256,10 @@ def test_scenes_are_learnt_from(model):
 def test_scenes_are_assessed_digit_by_digit(model, logged, stage):
     images, digits = scenes()
     num_digits = int(digits.is_digit.sum())
-    scores, targets, pictures = model.eval().assess((images, digits), stage)
-    assert scores.shape == (num_digits, 10)
-    assert targets.tolist() == digits.labels[digits.is_digit].tolist()
+    assessment = model.eval().assess((images, digits), stage)
+    pictures = assessment.pictures
+    assert assessment.scores.shape == (num_digits, 10)
+    assert assessment.targets.tolist() == digits.labels[digits.is_digit].tolist()
     assert pictures.shape == (num_digits, 1, 28, 28)
     assert pictures.min() >= 0
     assert pictures.max() <= 1
@@ -276,7 +279,8 @@ def test_scenes_without_any_digit_are_assessed(model, logged):
     images, _ = scenes(3)
     nothing = DigitBoxes(torch.zeros(3, 2, 4), torch.full((3, 2), -1))
     assessment = model.eval().assess((images, nothing), "val")
-    assert [len(each) for each in assessment] == [0, 0, 0]
+    assert len(assessment.scores) == len(assessment.targets) == len(assessment.pictures) == 0
+    assert len(assessment.predictions) == 0
 
 
 def test_a_whole_test_logs_how_well_boxes_fit(trained, logged):
@@ -290,28 +294,3 @@ def test_a_whole_test_logs_how_well_boxes_fit(trained, logged):
     assert 0.5 < logged["test/sequence_accuracy"].compute() <= 1
     for metric in (trained.test_metrics, trained.test_mean_iou, trained.sequence_accuracy):
         metric.reset()
-
-
-@pytest.mark.parametrize("make", [batch, scenes])
-def test_pictures_show_what_is_there_and_what_is_found(trained, make):
-    images, targets = make(5)
-    (name,) = pictures = trained.pictures((images, targets))
-    assert name == "test/boxes"
-    picture = pictures[name]
-    assert picture.dtype == torch.uint8
-    # Two rows of up to four, with 2 pixels between them.
-    assert picture.shape == (3, 2 * 322 + 2, 4 * 322 + 2)
-    red, green, blue = picture.int()
-    assert ((green == 255) & (red == 0) & (blue == 0)).any()
-    assert ((red == 255) & (green == 0) & (blue == 0)).any()
-
-
-def test_true_boxes_are_drawn_around_the_ink_of_oblong_images(model):
-    images = torch.zeros(1, 1, 28, 56)
-    images[..., 12:16, 24:32] = 1
-    model.roi_heads.score_threshold = 1.0  # nothing is found
-    picture = model.pictures((images, torch.tensor([1])))["test/boxes"].int()
-    red, green, blue = picture
-    rows = ((green == 255) & (red == 0) & (blue == 0)).any(dim=1).nonzero().flatten()
-    ink = ((red == 255) & (green == 255)).any(dim=1).nonzero().flatten()
-    assert abs(int(rows.max()) - int(ink.max())) <= 3

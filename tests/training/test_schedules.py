@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mnist_vision.common.errors import FieldError
-from mnist_vision.training.schedules import constant, cosine, one_cycle
+from mnist_vision.training.schedules import constant, cosine, warmup_cosine
 
 
 def learning_rates(make_schedule, num_steps, **arguments):
@@ -18,7 +18,7 @@ def learning_rates(make_schedule, num_steps, **arguments):
     return torch.tensor(rates)
 
 
-@pytest.mark.parametrize("make_schedule", [constant, cosine, one_cycle])
+@pytest.mark.parametrize("make_schedule", [constant, cosine, warmup_cosine])
 def test_the_ratio_of_groups_is_kept(make_schedule):
     rates = learning_rates(make_schedule, 50)
     torch.testing.assert_close(rates[:, 1], rates[:, 0] / 10)
@@ -36,8 +36,8 @@ def test_cosine_falls_from_full_to_the_final_share():
     assert rates[50] == pytest.approx(0.6)
 
 
-def test_one_cycle_rises_then_falls():
-    rates = learning_rates(one_cycle, 100, warmup=0.3)[:, 0]
+def test_warmup_cosine_rises_then_falls():
+    rates = learning_rates(warmup_cosine, 100, warmup=0.3)[:, 0]
     assert 0 < rates[0] < 0.05
     assert rates.argmax() == 30
     assert rates.max() == 1
@@ -48,7 +48,7 @@ def test_one_cycle_rises_then_falls():
 
 def test_training_may_go_on_beyond_the_planned_steps():
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    scheduler = one_cycle(optimizer, 5)
+    scheduler = warmup_cosine(optimizer, 5)
     for _ in range(9):
         optimizer.step()
         scheduler.step()
@@ -58,4 +58,4 @@ def test_training_may_go_on_beyond_the_planned_steps():
 @pytest.mark.parametrize("arguments", [{"warmup": 1.5}, {"final": -0.1}])
 def test_shares_outside_their_range_are_refused(arguments):
     with pytest.raises(FieldError, match=next(iter(arguments))):
-        learning_rates(one_cycle, 5, **arguments)
+        learning_rates(warmup_cosine, 5, **arguments)

@@ -16,7 +16,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.data.mnist import MISSED
 from mnist_vision.evaluation.measure import TestResult
+from mnist_vision.models.classifier import predict
 from mnist_vision.models.cnn import CNN
 from mnist_vision.training.run import run as run_training
 from mnist_vision.training.tensorboard import (
@@ -35,7 +37,10 @@ def outcome():
     scores[4, 9] = 20
     scores[7, 1] = 6
     pictures = torch.zeros(2, 1, 28, 28)
-    return TestResult(targets, scores, pictures, {"test/accuracy": 0.9, "test/f1": 0.9}, 1.0)
+    predictions = predict(scores)
+    return TestResult(
+        targets, predictions, scores, pictures, {"test/accuracy": 0.9, "test/f1": 0.9}, 1.0
+    )
 
 
 def texts(figure):
@@ -49,7 +54,7 @@ def test_the_confusion_matrix_counts_every_image(outcome):
 
 
 def test_what_is_missed_is_shown_as_such(outcome):
-    outcome.scores[4] = -torch.inf
+    outcome.scores[4], outcome.predictions[4] = -torch.inf, MISSED
     figure = _confusion_matrix(outcome)
     assert sum(int(text) for text in texts(figure)) == 19
     assert figure.axes[0].get_title() == "2 mistakes (1 of them missed) on 20 test digits"

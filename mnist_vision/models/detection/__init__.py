@@ -1,6 +1,6 @@
-"""The two stages of Faster R-CNN for whole batches: torchvision's steps, without loops over images.
+"""The two stages of Faster R-CNN: torchvision's steps for whole batches, without loops over images.
 
-An image has as many proposals, anchors or digits as any other: what is missing is padding, and a
-mask says so. The tests hold each step to torchvision's own modules, put together in
+All images of a batch have the same number of proposals, anchors and digits: missing ones are
+padding, marked by a mask. The tests hold each step to torchvision's own modules, put together in
 `benchmarks/stock_detector.py`.
 """

@@ -20,7 +20,7 @@ def match(
     low: float,
     best_always: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gives each candidate box the digit that it overlaps most.
+    """Match each candidate box with the digit that it overlaps most.
 
     Source: `torchvision.models.detection._utils.Matcher`, image by image.
 
@@ -30,8 +30,8 @@ def match(
         is_digit: `Tensor[B, M]` bool.
         high: Least IoU of a positive, 0 to 1.
         low: IoU below which a candidate is negative, 0 to `high`; in between it is ignored.
-        best_always: Whether the candidates that overlap a digit most are positive in any case; if
-            none overlaps it, that is all of them.
+        best_always: Whether the candidates that overlap a digit most are always positive; if no
+            candidate overlaps the digit, these are all candidates.
 
     Returns:
         Index of the digit, `Tensor[B, N]` int64, and the kind of each candidate, `Tensor[B, N]`
@@ -49,41 +49,41 @@ def match(
 
 
 def sample(kind: Tensor, num: int, positive_fraction: float) -> tuple[Tensor, Tensor]:
-    """Draws up to `num` positive and negative candidates of each image at random.
+    """Sample up to `num` positive and negative candidates of each image.
 
     Source: `torchvision.models.detection._utils.BalancedPositiveNegativeSampler`.
 
     Args:
-        kind: `Tensor[B, N]` int64, as `match` gives it.
+        kind: `Tensor[B, N]` int64, from `match`.
         num: Most candidates an image.
-        positive_fraction: Largest share of `num` that may be positive, but for a single one;
+        positive_fraction: Largest share of `num` that may be positive, though one always may;
             negatives fill the rest.
 
     Returns:
-        Indices `Tensor[B, S]` int64 with S = min(num, N), and which of them are drawn,
-        `Tensor[B, S]` bool; the others are padding.
+        Indices `Tensor[B, S]` int64 with S = min(num, N), and a mask `Tensor[B, S]` bool, false
+        for padding.
     """
     num_candidates = kind.shape[1]
     noise = torch.rand(kind.shape, device=kind.device)
     positive_noise = noise.masked_fill(kind != POSITIVE, -1)
     most_positive = max(int(num * positive_fraction), 1)
     last_drawn = positive_noise.topk(min(most_positive, num_candidates)).values[:, -1:]
-    # Drawn positives come first, then negatives, then what must not be drawn: one sort for all.
+    # One sort for all: drawn positives come first, then negatives, then those not to be drawn.
     priority = noise + (kind == NEGATIVE) + 2 * (positive_noise >= last_drawn.clamp(min=0))
     values, indices = priority.topk(min(num, num_candidates))
     return indices, values >= 1
 
 
 def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
-    """Non-maximum suppression: which boxes overlap no better one that is kept.
+    """Suppress boxes that overlap a better box (non-maximum suppression).
 
-    For all sets at once: drop what a kept box suppresses, again and again until nothing changes.
-    After n rounds the first n boxes are settled, so that this ends where going through the boxes
-    one by one does, mostly after a few rounds.
+    Works on all sets of boxes at once: each round drops the boxes that a kept box suppresses, until
+    nothing changes. After n rounds the first n boxes are final, so that the result is that of going
+    through the boxes one by one; a few rounds are usually enough.
 
     Args:
         boxes: `Tensor[..., N, 4]`: sets of boxes, the best first.
-        is_valid: `Tensor[..., N]` bool; the others are neither kept nor suppress.
+        is_valid: `Tensor[..., N]` bool; other boxes are not kept and suppress nothing.
         threshold: IoU above which a box is suppressed, 0 to 1.
 
     Returns:
@@ -100,15 +100,15 @@ def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
 
 
 def first_kept(keep: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """The positions of the first `num` kept of each row.
+    """Find the first `num` true values of each row.
 
     Args:
         keep: `Tensor[B, N]` bool.
-        num: How many.
+        num: Most positions a row.
 
     Returns:
-        Positions `Tensor[B, S]` int64 in order, with S = min(num, N), and which of them are kept,
-        `Tensor[B, S]` bool; the others are padding.
+        Positions `Tensor[B, S]` int64 in order, with S = min(num, N), and a mask `Tensor[B, S]`
+        bool, false for padding.
     """
     countdown = torch.arange(keep.shape[1], 0, -1, device=keep.device)
     values, positions = (keep * countdown).topk(min(num, keep.shape[1]))
@@ -116,12 +116,12 @@ def first_kept(keep: Tensor, num: int) -> tuple[Tensor, Tensor]:
 
 
 def pick(values: Tensor, indices: Tensor) -> Tensor:
-    """The values of each row at its indices: `[B, N, *]` and `[B, S]` give `[B, S, *]`."""
+    """Index each row: values `[B, N, *]` and indices `[B, S]` give `[B, S, *]`."""
     rows = torch.arange(len(values), device=values.device)[:, None]
     return values[rows, indices]
 
 
 def is_larger(boxes: Tensor, min_size: float) -> Tensor:
-    """Which boxes, `[..., 4]`, are at least `min_size` pixels wide and high: `[...]` bool."""
+    """Test whether boxes `[..., 4]` are at least `min_size` pixels wide and high: `[...]` bool."""
     sides = boxes[..., 2:] - boxes[..., :2]
     return (sides >= min_size).all(dim=-1)

@@ -1,4 +1,4 @@
-"""The second stage: which digit is it, and where exactly?"""
+"""The second stage: classify each proposal and refine its box."""
 
 from typing import NamedTuple
 
@@ -29,12 +29,12 @@ SMOOTH_L1_BETA = 1 / 9
 
 
 class Candidates(NamedTuple):
-    """What the second stage says of each proposal and each digit.
+    """A box and a score for each proposal and each digit.
 
     Args:
-        boxes: `Tensor[B, P, 10, 4]` float32: where that digit would be, inside the image.
-        scores: `Tensor[B, P, 10]` float32 in [0, 1]: how likely it is that digit; 0 for what is no
-            candidate: padding, a score not above the threshold, a box without area.
+        boxes: `Tensor[B, P, 10, 4]` float32 in pixels, inside the image.
+        scores: `Tensor[B, P, 10]` float32 in [0, 1]: the probability of that digit; 0 for padding,
+            for a score not above the threshold, and for a box without area.
     """
 
     boxes: Tensor
@@ -42,7 +42,7 @@ class Candidates(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """What is found in each image, the surest first, padded to the same number an image.
+    """The boxes found in each image, highest score first, padded to the same number an image.
 
     Args:
         boxes: `Tensor[B, D, 4]` float32 in pixels.
@@ -56,7 +56,7 @@ class Detections(NamedTuple):
 
 
 class RoIHeads(nn.Module):
-    """Looks at the features inside each proposal, and says what digit it is and how to move it.
+    """Classify each proposal by the features inside it, and refine its box.
 
     Class 0 is the background: the class of digit d is d + 1.
 
@@ -65,13 +65,13 @@ class RoIHeads(nn.Module):
 
     Args:
         channels: Channels of the feature map.
-        roi_size: Side of the grid that the features of a proposal are resampled to.
+        roi_size: Side of the grid that the features of a proposal are pooled to.
         hidden: Units of each of the two hidden layers.
-        num_sampled: Proposals an image that the losses are measured on.
+        batch_size_per_image: Proposals an image that the losses are computed on.
         positive_fraction: Largest share of them that may be digits, 0 to 1.
-        score_threshold: A candidate's score must be above it, 0 to 1.
-        nms_iou: IoU above which the worse of two boxes of one digit is dropped, 0 to 1.
-        num_detections: Most detections an image.
+        score_thresh: A candidate's score must be above it, 0 to 1.
+        nms_thresh: IoU above which the worse of two boxes of one digit is dropped, 0 to 1.
+        detections_per_img: Most detections an image.
     """
 
     def __init__(
@@ -80,25 +80,25 @@ class RoIHeads(nn.Module):
         *,
         roi_size: int,
         hidden: int,
-        num_sampled: int,
+        batch_size_per_image: int,
         positive_fraction: float,
-        score_threshold: float,
-        nms_iou: float,
-        num_detections: int,
+        score_thresh: float,
+        nms_thresh: float,
+        detections_per_img: int,
     ) -> None:
         super().__init__()
         self.box_head = TwoMLPHead(channels * roi_size**2, hidden)
         self.box_predictor = FastRCNNPredictor(hidden, NUM_CLASSES + 1)
         self.box_coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
         self.roi_size = roi_size
-        self.num_sampled = num_sampled
+        self.batch_size_per_image = batch_size_per_image
         self.positive_fraction = positive_fraction
-        self.score_threshold = score_threshold
-        self.nms_iou = nms_iou
-        self.num_detections = num_detections
+        self.score_thresh = score_thresh
+        self.nms_thresh = nms_thresh
+        self.detections_per_img = detections_per_img
 
     def forward(self, features: Tensor, boxes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """Predicts for each box.
+        """Predict a class and a box for each proposal.
 
         Args:
             features: `Tensor[B, C, h, w]`.
@@ -106,12 +106,12 @@ class RoIHeads(nn.Module):
             scale: Feature positions a pixel.
 
         Returns:
-            Class logits `Tensor[B, R, 11]`, and how the box of each class differs from the
-            proposal, `Tensor[B, R, 11, 4]`, coded.
+            Class logits `Tensor[B, R, 11]`, and the encoded difference between the box of each
+            class and the proposal, `Tensor[B, R, 11, 4]`.
         """
         rois = roi_align(features, boxes, self.roi_size, scale)
-        # The layer's weights are stored for channels first, as torchvision stores them; turning
-        # them round is much less work than turning the features.
+        # The layer's weights are stored for channels first, as in torchvision; permuting them is
+        # much less work than permuting the features.
         first = self.box_head.fc6
         weight = first.weight.view(-1, features.shape[1], self.roi_size, self.roi_size)
         weight = weight.permute(0, 2, 3, 1).flatten(1)
@@ -133,16 +133,16 @@ class RoIHeads(nn.Module):
         is_proposal: Tensor,
         digits: DigitBoxes,
     ) -> dict[str, Tensor]:
-        """How far the predictions are from the digits, on a random sample of proposals.
+        """Compute the losses on a random sample of proposals.
 
-        The digits' own boxes are among the proposals, so that there is always something to learn.
+        The boxes of the digits are added to the proposals, so that every digit has a match.
 
         Args:
             features: `Tensor[B, C, h, w]`.
             scale: Feature positions a pixel.
             proposals: `Tensor[B, P, 4]`, some of them padding.
             is_proposal: `Tensor[B, P]` bool.
-            digits: What there is to find; an image may hold nothing.
+            digits: The digits of each image; an image may have none.
 
         Returns:
             `loss_classifier` and `loss_box_reg`, scalars.
@@ -158,7 +158,7 @@ class RoIHeads(nn.Module):
             best_always=False,
         )
         indices, is_drawn = sample(
-            kind.masked_fill(~is_box, IGNORED), self.num_sampled, self.positive_fraction
+            kind.masked_fill(~is_box, IGNORED), self.batch_size_per_image, self.positive_fraction
         )
         boxes, digit_index = pick(boxes, indices), pick(digit_index, indices)
         is_positive = (pick(kind, indices) == POSITIVE) & is_drawn
@@ -166,7 +166,7 @@ class RoIHeads(nn.Module):
 
         logits, codes = self(features, boxes, scale)
         num_drawn = is_drawn.sum().clamp(min=1)
-        surprise = F.cross_entropy(
+        classification_loss = F.cross_entropy(
             logits.flatten(0, 1),
             classes.masked_fill(~is_drawn, IGNORED).flatten(),
             ignore_index=IGNORED,
@@ -176,13 +176,16 @@ class RoIHeads(nn.Module):
         wanted = self.box_coder.encode_single(
             digits.boxes[image, digit_index[image, position]], boxes[image, position]
         )
-        distance = F.smooth_l1_loss(
+        box_loss = F.smooth_l1_loss(
             codes[image, position, classes[image, position]],
             wanted,
             beta=SMOOTH_L1_BETA,
             reduction="sum",
         )
-        return {"loss_classifier": surprise / num_drawn, "loss_box_reg": distance / num_drawn}
+        return {
+            "loss_classifier": classification_loss / num_drawn,
+            "loss_box_reg": box_loss / num_drawn,
+        }
 
     def candidates(
         self,
@@ -192,7 +195,7 @@ class RoIHeads(nn.Module):
         is_proposal: Tensor,
         image_size: tuple[int, int],
     ) -> Candidates:
-        """Reads every proposal as every digit.
+        """Compute a box and a score of each digit for each proposal.
 
         Args:
             features: `Tensor[B, C, h, w]`.
@@ -208,22 +211,22 @@ class RoIHeads(nn.Module):
         )
         boxes = boxes.view(codes.shape)[:, :, 1:]
         boxes = clip_boxes_to_image(boxes, image_size)
-        is_candidate = scores > self.score_threshold
+        is_candidate = scores > self.score_thresh
         is_candidate &= is_proposal[..., None] & is_larger(boxes, MIN_SIZE)
         return Candidates(boxes, scores * is_candidate)
 
     def select(self, candidates: Candidates) -> Detections:
-        """Keeps the best of the boxes that overlap, digit by digit, and the surest of all."""
-        # [B, 10, P]: digits are suppressed apart from each other.
+        """Suppress overlapping boxes of each digit, and keep the boxes of the highest scores."""
+        # [B, 10, P]: suppression is done for each digit alone.
         scores, order = candidates.scores.transpose(1, 2).sort(dim=2, descending=True)
         boxes = candidates.boxes.transpose(1, 2)
         boxes = boxes.gather(2, order[..., None].expand_as(boxes))
-        keep = greedy_nms(boxes, scores > 0, self.nms_iou)
+        keep = greedy_nms(boxes, scores > 0, self.nms_thresh)
         kept_scores = (scores * keep).flatten(1)
-        # Stable, so that of equal scores the smaller digit's comes first, as argmax has it.
+        # Stable, so that of equal scores the smaller digit comes first, as in argmax.
         ranked_scores, ranked = kept_scores.sort(dim=1, descending=True, stable=True)
-        top_scores = ranked_scores[:, : self.num_detections]
-        positions = ranked[:, : self.num_detections]
+        top_scores = ranked_scores[:, : self.detections_per_img]
+        positions = ranked[:, : self.detections_per_img]
         labels = positions // scores.shape[2]
         return Detections(
             pick(boxes.flatten(1, 2), positions) * (top_scores > 0)[..., None],

@@ -1,4 +1,4 @@
-"""The first stage: where might a digit be?"""
+"""The first stage: propose boxes that may hold a digit."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ SMOOTH_L1_BETA = 1 / 9
 
 
 class RegionProposalNetwork(nn.Module):
-    """Scores anchors and moves them over what looks like a digit, whichever it is.
+    """Score anchors and move them onto digits of any class.
 
     Source: S. Ren et al., "Faster R-CNN", 2015, https://arxiv.org/abs/1506.01497; the settings are
     those of `torchvision.models.detection.rpn`.
@@ -39,9 +39,9 @@ class RegionProposalNetwork(nn.Module):
         channels: Channels of the feature map.
         anchor_sizes: Square roots of the areas of anchors, in pixels.
         aspect_ratios: Heights over widths of anchors.
-        num_before_nms: Proposals an image that suppression looks at.
-        num_proposals: Most proposals an image that are left.
-        num_sampled: Anchors an image that the losses are measured on.
+        pre_nms_top_n: Proposals an image before suppression.
+        post_nms_top_n: Most proposals an image after suppression.
+        batch_size_per_image: Anchors an image that the losses are computed on.
     """
 
     def __init__(
@@ -50,20 +50,20 @@ class RegionProposalNetwork(nn.Module):
         anchor_sizes: Sequence[float],
         aspect_ratios: Sequence[float],
         *,
-        num_before_nms: int,
-        num_proposals: int,
-        num_sampled: int,
+        pre_nms_top_n: int,
+        post_nms_top_n: int,
+        batch_size_per_image: int,
     ) -> None:
         super().__init__()
         self.anchor_generator = AnchorGenerator((tuple(anchor_sizes),), (tuple(aspect_ratios),))
         self.head = RPNHead(channels, len(anchor_sizes) * len(aspect_ratios))
         self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
-        self.num_before_nms = num_before_nms
-        self.num_proposals = num_proposals
-        self.num_sampled = num_sampled
+        self.pre_nms_top_n = pre_nms_top_n
+        self.post_nms_top_n = post_nms_top_n
+        self.batch_size_per_image = batch_size_per_image
 
     def forward(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Predicts for each anchor.
+        """Predict a score and a box for each anchor.
 
         Args:
             images: `Tensor[B, 1, H, W]`, for their size.
@@ -71,7 +71,7 @@ class RegionProposalNetwork(nn.Module):
 
         Returns:
             Anchors `Tensor[N, 4]`, the same for all images; objectness logits `Tensor[B, N]`; and
-            how a proposal differs from its anchor, `Tensor[B, N, 4]`, coded.
+            the encoded difference between proposal and anchor, `Tensor[B, N, 4]`.
         """
         (logits,), (codes,) = self.head([features])
         (anchors,) = self.anchor_generator(
@@ -86,39 +86,39 @@ class RegionProposalNetwork(nn.Module):
     def propose(
         self, image_size: tuple[int, int], anchors: Tensor, logits: Tensor, codes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Turns predictions into proposals, without gradient.
+        """Turn predictions into proposals, without gradient.
 
         Args:
             image_size: Height and width in pixels.
-            anchors: As `forward` gives them.
-            logits: As `forward` gives them.
-            codes: As `forward` gives them.
+            anchors: From `forward`, like `logits` and `codes`.
+            logits: Objectness logits.
+            codes: Encoded differences.
 
         Returns:
-            Proposals `Tensor[B, P, 4]`, the likeliest first, inside the image, and which of them
-            are proposals, `Tensor[B, P]` bool; the others are padding.
+            Proposals `Tensor[B, P, 4]`, highest score first, inside the image, and a mask
+            `Tensor[B, P]` bool, false for padding.
         """
         logits, codes = logits.detach(), codes.detach()
-        num = min(self.num_before_nms, len(anchors))
+        num = min(self.pre_nms_top_n, len(anchors))
         indices = logits.topk(num).indices
         boxes = self.box_coder.decode_single(
             pick(codes, indices).flatten(0, 1), anchors[indices.flatten()]
         )
         boxes = clip_boxes_to_image(boxes.view(len(logits), num, 4), image_size)
         keep = greedy_nms(boxes, is_larger(boxes, MIN_SIZE), NMS_IOU)
-        positions, is_proposal = first_kept(keep, self.num_proposals)
+        positions, is_proposal = first_kept(keep, self.post_nms_top_n)
         return pick(boxes, positions) * is_proposal[..., None], is_proposal
 
     def losses(
         self, anchors: Tensor, logits: Tensor, codes: Tensor, digits: DigitBoxes
     ) -> dict[str, Tensor]:
-        """How far the predictions are from the digits, on a random sample of anchors.
+        """Compute the losses on a random sample of anchors.
 
         Args:
-            anchors: As `forward` gives them.
-            logits: As `forward` gives them.
-            codes: As `forward` gives them.
-            digits: What there is to find; an image may hold nothing.
+            anchors: From `forward`, like `logits` and `codes`.
+            logits: Objectness logits.
+            codes: Encoded differences.
+            digits: The digits of each image; an image may have none.
 
         Returns:
             `loss_objectness` and `loss_rpn_box_reg`, scalars.
@@ -131,10 +131,10 @@ class RegionProposalNetwork(nn.Module):
             low=LOW_IOU,
             best_always=True,
         )
-        indices, is_drawn = sample(kind, self.num_sampled, POSITIVE_FRACTION)
+        indices, is_drawn = sample(kind, self.batch_size_per_image, POSITIVE_FRACTION)
         num_drawn = is_drawn.sum().clamp(min=1)
         is_positive = (pick(kind, indices) == POSITIVE) & is_drawn
-        objectness = F.binary_cross_entropy_with_logits(
+        objectness_loss = F.binary_cross_entropy_with_logits(
             pick(logits, indices), is_positive.float(), is_drawn.float(), reduction="sum"
         )
         image, position = is_positive.nonzero(as_tuple=True)
@@ -142,10 +142,10 @@ class RegionProposalNetwork(nn.Module):
         wanted = self.box_coder.encode_single(
             digits.boxes[image, digit_index[image, anchor]], anchors[anchor]
         )
-        distance = F.smooth_l1_loss(
+        box_loss = F.smooth_l1_loss(
             codes[image, anchor], wanted, beta=SMOOTH_L1_BETA, reduction="sum"
         )
         return {
-            "loss_objectness": objectness / num_drawn,
-            "loss_rpn_box_reg": distance / num_drawn,
+            "loss_objectness": objectness_loss / num_drawn,
+            "loss_rpn_box_reg": box_loss / num_drawn,
         }

@@ -1,4 +1,4 @@
-"""Convolution of maps hardly larger than its kernel, trained faster without the padding."""
+"""A convolution for feature maps hardly larger than its kernel, faster in training on a CPU."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# The largest side at which leaving out the padding gains more than it costs: on 4x4 pixels 44 of
+# The largest side at which skipping the padding saves more than it costs: on 4x4 pixels 44 of the
 # 144 products of a 3x3 kernel are with padding, on 8x8 pixels 92 of 576.
 MAX_SIDE = 4
 
@@ -15,11 +15,11 @@ MAX_SIDE = 4
 class SmallMapConv2d(nn.Conv2d):
     """nn.Conv2d with an odd square kernel, stride 1, and the padding that keeps a map's size.
 
-    Trained on a CPU, maps of at most `MAX_SIDE` pixels a side are convolved as a sum of matrix
+    In training on a CPU, maps of at most `MAX_SIDE` pixels a side are convolved as a sum of matrix
     products, one for each tap of the kernel, over the pixels that the tap does not move off the
-    map. Products with padding are never computed, and the gradient of the weight arises in the
-    weight's own layout. All else is nn.Conv2d's: larger maps, evaluation, other devices, half
-    precision. The results are equal but for rounding.
+    map. So products with padding are never computed, and the gradient of the weight has the layout
+    of the weight. nn.Conv2d does the rest: larger maps, evaluation, other devices, half precision.
+    The results are equal up to rounding.
 
     Args:
         in_channels: Channels of the input, at least 1.
@@ -32,13 +32,13 @@ class SmallMapConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps `Tensor[B, in_channels, H, W]` to `Tensor[B, out_channels, H, W]`."""
+        """Convolve `Tensor[B, in_channels, H, W]` to `Tensor[B, out_channels, H, W]`."""
         is_tap_by_tap = (
             torch.is_grad_enabled()
             and self.weight.requires_grad
             and images.device.type == "cpu"
             and max(images.shape[2:]) <= MAX_SIDE
-            # Sums over taps are rounded to the type of the images: too often for half precision.
+            # The sum is rounded after each tap: too often for half precision.
             and images.dtype in (torch.float32, torch.float64)
             and not torch.is_autocast_enabled("cpu")
         )
@@ -51,7 +51,7 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def use_small_map_convs(layers: nn.Sequential) -> None:
-    """Replaces each convolution that `SmallMapConv2d` can stand for, with new weights."""
+    """Replace each convolution that `SmallMapConv2d` is equal to; the weights are new."""
     for index, layer in enumerate(layers):
         if isinstance(layer, nn.Conv2d) and _keeps_size(layer):
             side = layer.kernel_size[0]
@@ -72,9 +72,9 @@ def _keeps_size(conv: nn.Conv2d) -> bool:
 
 
 class _TapByTap(torch.autograd.Function):
-    """The convolution of contiguous `[H, W, B, C]`.
+    """The convolution of contiguous pixels `[H, W, B, C]`, tap by tap.
 
-    What a tap of the kernel sees of the columns is copied once for all taps above and below it.
+    The columns that a tap reads are copied once for all taps above and below it.
     """
 
     @staticmethod
@@ -115,14 +115,14 @@ class _TapByTap(torch.autograd.Function):
 
 
 def _add_product(result: Tensor, pixels: Tensor, matrix: Tensor) -> None:
-    """Adds `pixels @ matrix` to `result`; all pixels, `[H, W, B, C]`, are contiguous."""
+    """Add `pixels @ matrix` to `result`; both are contiguous `[H, W, B, C]`."""
     rows = result.flatten(0, 2)
-    # Not addmm_, whose operations torch's FlopCounterMode does not count.
+    # Not addmm_: torch's FlopCounterMode does not count its operations.
     torch.addmm(rows, pixels.flatten(0, 2), matrix, out=rows)
 
 
 def _taps(kernel_side: int, map_side: int) -> Iterator[tuple[int, slice, slice]]:
-    """The index of each tap along a side that meets the map, what it sees, where that counts."""
+    """For each tap along a side: its index, the pixels it reads, and the pixels it adds to."""
     for index in range(kernel_side):
         shift = index - kernel_side // 2
         if abs(shift) < map_side:

@@ -1,4 +1,4 @@
-"""Weights to start from: torchvision's by name, or a file of them; checked before they are used."""
+"""Weights that training starts from: torchvision's, or those of a file; checked before use."""
 
 import hashlib
 import logging
@@ -16,12 +16,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
-from mnist_vision.common.errors import UserError
+from mnist_vision.common.errors import FieldError
 from mnist_vision.common.tensor_files import load_tensors, reason
 
 log = logging.getLogger(__name__)
 
-# Without an answer for this long, a server counts as out of reach.
+# Give up on a server that does not answer for so long.
 TIMEOUT_SECONDS = 10
 
 Shapes = Mapping[str, torch.Size]
@@ -31,10 +31,10 @@ class StartingWeights(NamedTuple):
     """Weights, and the input that they were trained on.
 
     Args:
-        tensors: By torchvision's names: `features.*`, and `classifier.*` where they are known.
-            The last layer, which tells ImageNet's classes apart, is not among them.
-        mean: What is taken from red, green and blue in [0, 1], `Tensor[3]`.
-        std: What they are then divided by, `Tensor[3]`.
+        tensors: By torchvision's names: `features.*` and, if known, `classifier.*` without the
+            last layer, which is for ImageNet's classes.
+        mean: Mean of red, green and blue in [0, 1], `Tensor[3]`.
+        std: Their standard deviation, `Tensor[3]`.
     """
 
     tensors: dict[str, Tensor]
@@ -43,120 +43,133 @@ class StartingWeights(NamedTuple):
 
 
 def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> StartingWeights:
-    """Gets weights by name, from the cache or the network, or from a file.
+    """Find weights by name, in the cache or on the network, or in a file.
 
-    A file holds a state dict by torchvision's names, of the whole network or of its convolutions
-    alone. Mean and standard deviation of the input are, for a whole network, those of
-    `IMAGENET1K_V1`; for convolutions alone those of `IMAGENET1K_FEATURES` where the architecture
-    has such weights.
+    A file holds a state dict with torchvision's names, of the whole network or of its convolutions
+    alone. The input is normalised as for `IMAGENET1K_V1`; for convolutions alone as for
+    `IMAGENET1K_FEATURES`, if the architecture has such weights.
 
     Args:
         weights: A name in `known`, or the path of a file.
-        known: The weights that torchvision has of the architecture.
-        shapes: Names and shapes of the network's state dict, its last layer being the last two.
+        known: torchvision's weights of the architecture.
+        shapes: Names and shapes of the state dict of the network. The last two are the last layer.
 
     Raises:
-        UserError: If there are no such weights, or they cannot be had, or do not fit.
+        FieldError: If there are no such weights, they cannot be downloaded, or they do not fit.
     """
-    if weights in known.__members__:
-        path, source = _download(weights, known[weights]), known[weights]
-        where = f"model.weights={weights}: {path}"
-    else:
-        path, source = Path(os.path.expanduser(weights)), None
-        where = f"model.weights={path}"
-        if not os.path.isfile(path):
-            raise UserError(
-                f"model.weights={weights}: neither a file nor one of {', '.join(known.__members__)}"
-                "; model.weights=null trains from scratch"
-            )
-    tensors = _check(path, shapes, where)
-    if source is None:
-        is_whole = any(name.startswith("classifier.") for name in tensors)
-        kind = "IMAGENET1K_V1" if is_whole else "IMAGENET1K_FEATURES"
-        source = known[kind if kind in known.__members__ else "IMAGENET1K_V1"]
-        # Said once, however many processes train.
-        rank_zero_only(log.info)("%s: its input is normalised as that of %s", where, source.name)
+    try:
+        if weights in known.__members__:
+            source = known[weights]
+            tensors = _read(_download(source), shapes)
+        else:
+            tensors = _read(_find_file(weights, known), shapes)
+            source = _guess_source(tensors, known)
+            # Logged by one process of several.
+            rank_zero_only(log.info)("%s: input normalised as for %s", weights, source.name)
+    except ValueError as error:
+        raise FieldError("weights", weights, str(error)) from error
     preset = source.transforms()
     return StartingWeights(tensors, torch.tensor(preset.mean), torch.tensor(preset.std))
 
 
-def _download(name: str, source: WeightsEnum) -> Path:
-    """The file in torch's cache, fetched if need be, and checked against the hash in its name."""
+def _find_file(weights: str, known: type[WeightsEnum]) -> Path:
+    path = Path(os.path.expanduser(weights))
+    if not os.path.isfile(path):
+        names = ", ".join(known.__members__)
+        raise ValueError(f"neither a file nor one of {names}; null trains from scratch")
+    return path
+
+
+def _guess_source(tensors: Mapping[str, Tensor], known: type[WeightsEnum]) -> WeightsEnum:
+    """Guess which of torchvision's weights a file was trained like, for the normalisation."""
+    is_whole = any(name.startswith("classifier.") for name in tensors)
+    name = "IMAGENET1K_V1" if is_whole else "IMAGENET1K_FEATURES"
+    return known[name if name in known.__members__ else "IMAGENET1K_V1"]
+
+
+def _download(source: WeightsEnum) -> Path:
+    """Download weights into torch's cache, unless they are there; return the file.
+
+    torchvision's `get_state_dict` does not verify a cached file, waits for ever, and writes to
+    standard error.
+
+    Raises:
+        ValueError: If the weights cannot be downloaded, or the cached file is damaged.
+    """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / Path(urlparse(source.url).path).name
     digest = path.stem.rpartition("-")[2]
     if os.path.isfile(path):
-        # It may have been put there by hand.
         with path.open("rb") as file:
-            is_intact = hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)
-        if is_intact:
-            return path
-        raise UserError(
-            f"model.weights={name}: {path}: damaged, its sha256 does not begin with {digest}; "
-            "delete it to have it fetched again"
+            if hashlib.file_digest(file, "sha256").hexdigest().startswith(digest):
+                return path
+        raise ValueError(
+            f"{path}: damaged, its sha256 does not begin with {digest}; delete it to download it "
+            "again"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"model.weights={name}: cannot make the folder {folder} ({error.strerror}); "
-            "TORCH_HOME=DIR in front of the command chooses another"
+        raise ValueError(
+            f"cannot make the folder {folder} ({error.strerror}); TORCH_HOME=DIR in front of the "
+            "command chooses another"
         ) from error
-    rank_zero_only(log.info)("model.weights=%s: fetching %s into %s", name, source.url, folder)
+    rank_zero_only(log.info)("%s: downloading %s into %s", source.name, source.url, folder)
     usual_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none
     try:
         torch.hub.download_url_to_file(source.url, str(path), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError, HTTPException) as error:
-        raise UserError(
-            f"model.weights={name}: cannot get {source.url} ({reason(error)}); put that file into "
-            f"{folder}, or set model.weights=PATH to a file you have, or model.weights=null to "
-            "train from scratch"
+        raise ValueError(
+            f"cannot download {source.url} ({reason(error)}); put that file into {folder}, give "
+            "the path of a file, or train from scratch with null"
         ) from error
     finally:
         socket.setdefaulttimeout(usual_timeout)
     return path
 
 
-def _check(path: Path, shapes: Shapes, where: str) -> dict[str, Tensor]:
-    """Those tensors of a file that are used, known to fit; errors open with `where`."""
+def _read(path: Path, shapes: Shapes) -> dict[str, Tensor]:
+    """Read the tensors of a file that the network can use.
+
+    Raises:
+        ValueError: If the file is damaged, or holds something else than weights of the network.
+    """
     try:
-        held = load_tensors(path)
+        state = load_tensors(path)
     except PermissionError as error:
-        raise UserError(f"{where}: cannot be read ({error.strerror})") from error
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise UserError(
-            f"{where}: damaged, or holds more than tensors, which is never loaded ({error})"
+        raise ValueError(
+            f"{path}: damaged, or holds more than tensors, which is never loaded ({error})"
         ) from error
-    if not _is_state_dict(held):
-        raise UserError(f"{where}: not a state dict, which is a dict of plain tensors by name")
+    if not _is_state_dict(state):
+        raise ValueError(f"{path}: not a state dict, which is a dict of plain tensors by name")
     names = list(shapes)[:-2]
-    features = [name for name in names if name.startswith("features.")]
     # torchvision fills the classifier of IMAGENET1K_FEATURES with NaN.
-    is_known = {name: bool(tensor.float().isfinite().all()) for name, tensor in held.items()}
-    is_whole = any(is_known[name] for name in held if name.startswith("classifier."))
-    wanted = names if is_whole else features
-    missing = [name for name in wanted if name not in held]
-    foreign = [name for name in held if name not in shapes]
-    if missing or foreign:
-        problem = f"lacks {missing[0]}" if missing else f"holds {foreign[0]}, which is not in it"
-        raise UserError(f"{where}: not weights of this architecture: {problem}")
+    is_finite = {name: bool(tensor.float().isfinite().all()) for name, tensor in state.items()}
+    is_whole = any(is_finite[name] for name in state if name.startswith("classifier."))
+    wanted = [name for name in names if is_whole or name.startswith("features.")]
+    problems = [f"lacks {name}" for name in wanted if name not in state]
+    problems += [f"holds {name}, which is not in it" for name in state if name not in shapes]
+    problems += [
+        f"{name} has shape {list(state[name].shape)}, must have {list(shapes[name])}"
+        for name in wanted
+        if name in state and state[name].shape != shapes[name]
+    ]
+    if problems:
+        raise ValueError(f"{path}: not weights of this architecture: {problems[0]}")
     for name in wanted:
-        if held[name].shape != shapes[name]:
-            raise UserError(
-                f"{where}: not weights of this architecture: {name} has shape "
-                f"{list(held[name].shape)}, must have {list(shapes[name])}"
-            )
-        if not is_known[name]:
-            raise UserError(f"{where}: {name} has values that are not finite")
-    return {name: held[name].float() for name in wanted}
+        if not is_finite[name]:
+            raise ValueError(f"{path}: {name} has values that are not finite")
+    return {name: state[name].float() for name in wanted}
 
 
-def _is_state_dict(held: Any) -> bool:
+def _is_state_dict(state: Any) -> bool:
     return (
-        isinstance(held, dict)
-        and bool(held)
-        and all(isinstance(k, str) and _is_plain(v) for k, v in held.items())
+        isinstance(state, dict)
+        and bool(state)
+        and all(isinstance(k, str) and _is_plain(v) for k, v in state.items())
     )
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint that validation chooses, and that is tested."""
+"""Keep the checkpoint of the best validation accuracy."""
 
 import logging
 import shutil
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`: the first epoch of the highest validation accuracy.
+    """Keep `best.ckpt`: the first epoch of the highest validation accuracy.
 
-    If a run goes on in another directory, its best checkpoint is copied there. Lightning's own
-    callback would forget its score and replace it by the next one. If only one checkpoint was
-    copied and the best one is gone, that checkpoint takes its place with its own score.
+    If a run goes on in another directory, its best checkpoint is copied there; Lightning's own
+    callback would forget its score and replace it. If the best checkpoint is gone, the checkpoint
+    that the run goes on from takes its place, with its own score.
 
     Args:
         dirpath: Folder of the file.
@@ -41,11 +41,11 @@ class BestCheckpoint(ModelCheckpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Notes which file the run goes on from."""
+        """Remember which file the run goes on from."""
         self._resumed_from = find_checkpoint(str(trainer.ckpt_path))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state over, and the file with it."""
+        """Take over the state and the file of the best checkpoint."""
         if state_dict["best_model_path"]:
             assert self.dirpath is not None
             here, there = Path(self.dirpath) / "best.ckpt", Path(state_dict["best_model_path"])
@@ -55,7 +55,7 @@ class BestCheckpoint(ModelCheckpoint):
                 assert self._resumed_from is not None
                 there, score = self._resumed_from, state_dict["current_score"]
                 log.warning(
-                    f"{state_dict['best_model_path']}: is gone, or another run's best checkpoint; "
+                    f"{state_dict['best_model_path']}: is gone, or belongs to another run; "
                     f"{shown(there)} takes its place, with a validation accuracy of {score:.4f}"
                 )
             if not is_here:
@@ -72,7 +72,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
     def _is_best(self, path: Path, score: Tensor) -> bool:
-        """Whether the file exists and holds the checkpoint with this score."""
+        """Test whether the file holds the checkpoint with this score."""
         if not path.exists():
             return False
         held = read_checkpoint(path).get("callbacks", {}).get(self.state_key, {})

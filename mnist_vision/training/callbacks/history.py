@@ -1,4 +1,4 @@
-"""The metrics of every epoch, kept through interruption and resumption."""
+"""Collect the metrics of each epoch, also those of a resumed run."""
 
 import time
 from typing import Any
@@ -7,12 +7,11 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class History(Callback):
-    """Collects a row an epoch: its number, from 1, the time so far, and the metrics by log key.
+    """Collect a row for each epoch: its number, from 1, the time so far, and metrics by log key.
 
     Attributes:
-        rows: The rows so far; those of a resumed run start with the ones it had.
-        seconds: Time spent in training and validation; a resumed run's starts with that of the
-            epochs it had completed.
+        rows: The rows so far, with those before a run was resumed.
+        seconds: Time of training and validation, with that of the epochs before a run was resumed.
     """
 
     def __init__(self) -> None:
@@ -26,21 +25,21 @@ class History(Callback):
         return self._earlier + time.perf_counter() - self._started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
+        """Start the clock."""
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Adds the epoch's row."""
-        # float32 carries seven digits; the rest would be noise in results.json.
+        """Add the row of the epoch."""
+        # float32 has seven digits; more would be noise in results.json.
         metrics = {n: float(f"{float(v):.7g}") for n, v in trainer.callback_metrics.items()}
         progress = {"epoch": trainer.current_epoch + 1, "seconds": round(self.seconds, 3)}
         self.rows.append(progress | metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows and the time, for the checkpoint."""
+        """Return the rows and the time for the checkpoint."""
         return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the rows and the time of the checkpoint over."""
+        """Take over the rows and the time of the checkpoint."""
         self.rows = list(state_dict["rows"])
         self._earlier = state_dict["seconds"]

@@ -1,4 +1,4 @@
-"""The settings of the run, in each of its checkpoints."""
+"""Put the settings of the run into each of its checkpoints."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from mnist_vision.training.checkpoints import add_settings
 
 
 class KeptSettings(Callback):
-    """Puts the settings of the run into each checkpoint, so that the file alone is enough.
+    """Put the settings of the run into each checkpoint, so that one file is enough to go on.
 
     Args:
-        settings: What the run was asked to do.
+        settings: The settings of the run.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -21,5 +21,5 @@ class KeptSettings(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds them to what is saved."""
+        """Add the settings to the checkpoint."""
         add_settings(checkpoint, self.settings)

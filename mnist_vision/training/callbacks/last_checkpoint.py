@@ -1,4 +1,4 @@
-"""The checkpoint from which a run continues as if it had never been interrupted."""
+"""Keep the checkpoint that a run goes on from as if it had not been interrupted."""
 
 import os
 import random
@@ -11,12 +11,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps `last.ckpt`: written before the first epoch, and at the end of each.
+    """Keep `last.ckpt`, written before the first epoch and after each epoch.
 
-    Lightning's checkpoint, and the state of the random number generators beside it. A training
-    that is resumed from it gives the same weights, to the bit, as one that was not interrupted, on
-    the same machine with the same versions and the same number of threads, in one process. An
-    interruption costs at most the epoch it fell into.
+    It is Lightning's checkpoint with the state of the random number generators. A run that is
+    resumed from it gets the same weights, to the bit, as one that was not interrupted, in one
+    process on the same machine with the same versions and number of threads. An interruption costs
+    at most one epoch.
 
     Args:
         dirpath: Folder of the file.
@@ -32,33 +32,33 @@ class LastCheckpoint(ModelCheckpoint):
         self._restored: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restores the generators of a resumed run; saves the starting point of a new one.
+        """Restore the generators of a resumed run, or save the start of a new one.
 
-        That save also shows, before any work is done, whether the folder can be written to.
+        The save also shows, before any work is done, whether the folder can be written to.
         """
         super().on_train_start(trainer, pl_module)
         if self._restored is not None:
             _restore_generators(self._restored)
             self._restored = None
             if trainer.current_epoch > 0:
-                # Making the iterator of an epoch draws a random number. Lightning does it after
-                # the checkpoint of the epoch before, but in a resumed run before this hook.
+                # Making the iterator of an epoch draws a random number. Lightning makes it after
+                # the checkpoint of the last epoch, but in a resumed run before this hook.
                 iter(trainer.train_dataloader)  # type: ignore[arg-type]
         else:
             assert self.dirpath is not None
             self._save_checkpoint(trainer, os.path.join(self.dirpath, "last.ckpt"))
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the callback and of the random number generators."""
+        """Return the state of the callback and of the random number generators."""
         return super().state_dict() | {"generators": _generators()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the generators over, to be set when training starts; the rest is of that file."""
+        """Remember the generators, which are set when training starts."""
         self._restored = state_dict["generators"]
 
 
 def _generators() -> dict[str, Any]:
-    """States as plain values and tensors, which a checkpoint may hold."""
+    """Get the states as plain values and tensors, which a checkpoint may hold."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run before its first step."""
+"""Log pictures to TensorBoard before the first step."""
 
 from lightning import Callback, LightningModule, Trainer
 
@@ -6,10 +6,10 @@ from mnist_vision.training.tensorboard import log_start
 
 
 class Pictures(Callback):
-    """Logs the graph of the network and a grid of augmented training images."""
+    """Log the graph of the network and a grid of augmented training images."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs them, once, by the first process."""
+        """Log them once, in the first process."""
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 log_start(logger, pl_module, trainer.datamodule)  # type: ignore[arg-type,attr-defined]

@@ -1,4 +1,4 @@
-"""One bar for the whole training, and one line an epoch."""
+"""Show one progress bar for the whole training, and one line an epoch."""
 
 import logging
 from typing import Any
@@ -11,10 +11,10 @@ log = logging.getLogger(__name__)
 
 
 class EpochProgress(ProgressBar):
-    """A bar with the time left, where there is a terminal, and a line of metrics for each epoch.
+    """Show a bar with the time left, on a terminal, and a line of metrics for each epoch.
 
-    tqdm redraws at most every half second and otherwise only counts, so that a step costs well
-    under a microsecond; Lightning's own bars gather all metrics at every redraw.
+    tqdm redraws at most every half second, so that a step costs less than a microsecond.
+    Lightning's bars collect all metrics at each redraw.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class EpochProgress(ProgressBar):
         self._is_shown = True
 
     def disable(self) -> None:
-        """Shows nothing; Lightning calls this in every process but the first."""
+        """Show nothing; Lightning calls this in every process but the first."""
         self._is_shown = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens the bar, at the step a resumed training continues from."""
+        """Open the bar, at the step that a resumed run goes on from."""
         self._bar = tqdm(
             total=int(trainer.estimated_stepping_batches),
             initial=trainer.global_step,
@@ -36,7 +36,7 @@ class EpochProgress(ProgressBar):
             mininterval=0.5,
             leave=False,
             dynamic_ncols=True,
-            disable=None if self._is_shown else True,  # None: where there is no terminal
+            disable=None if self._is_shown else True,  # None: disable without a terminal
         )
 
     def on_train_batch_end(
@@ -47,12 +47,12 @@ class EpochProgress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Counts a step."""
+        """Count a step."""
         assert self._bar is not None
         self._bar.update()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the epoch's line above the bar."""
+        """Write the line of the epoch above the bar."""
         if not self._is_shown:
             return
         assert self._bar is not None
@@ -66,13 +66,13 @@ class EpochProgress(ProgressBar):
         log.info("epoch %d/%s  %s", trainer.current_epoch + 1, trainer.max_epochs, "  ".join(shown))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the bar away."""
+        """Remove the bar."""
         self._close()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Takes the bar away, so that the error stands on a line of its own."""
+        """Remove the bar, so that the error has its own line."""
         self._close()
 
     def _close(self) -> None:

@@ -22,22 +22,22 @@ def seed():
 
 
 def networks(
-    num_sampled=EVERYTHING,
+    batch_size_per_image=EVERYTHING,
     positive_fraction=1.0,
-    score_threshold=0.05,
-    nms_iou=0.5,
-    num_detections=10,
+    score_thresh=0.05,
+    nms_thresh=0.5,
+    detections_per_img=10,
 ):
     """Ours and torchvision's, with the same layers, whose weights are large enough to matter."""
     ours = RoIHeads(
         8,
         roi_size=5,
         hidden=16,
-        num_sampled=num_sampled,
+        batch_size_per_image=batch_size_per_image,
         positive_fraction=positive_fraction,
-        score_threshold=score_threshold,
-        nms_iou=nms_iou,
-        num_detections=num_detections,
+        score_thresh=score_thresh,
+        nms_thresh=nms_thresh,
+        detections_per_img=detections_per_img,
     )
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.15)
@@ -47,12 +47,12 @@ def networks(
         ours.box_predictor,
         roi_heads.POSITIVE_IOU,
         roi_heads.POSITIVE_IOU,
-        num_sampled,
+        batch_size_per_image,
         positive_fraction,
         None,
-        score_threshold,
-        nms_iou,
-        num_detections,
+        score_thresh,
+        nms_thresh,
+        detections_per_img,
     )
     return ours, theirs
 
@@ -162,11 +162,11 @@ def test_a_digits_own_box_is_learnt_from_where_nothing_is_proposed():
     "settings",
     [
         {},
-        {"score_threshold": 0.0, "num_detections": 1},
-        {"score_threshold": 0.0, "nms_iou": 0.0, "num_detections": 100},
-        {"score_threshold": 0.0, "nms_iou": 1.0, "num_detections": EVERYTHING},
-        {"score_threshold": 0.3, "nms_iou": 0.3},
-        {"score_threshold": 0.95},
+        {"score_thresh": 0.0, "detections_per_img": 1},
+        {"score_thresh": 0.0, "nms_thresh": 0.0, "detections_per_img": 100},
+        {"score_thresh": 0.0, "nms_thresh": 1.0, "detections_per_img": EVERYTHING},
+        {"score_thresh": 0.3, "nms_thresh": 0.3},
+        {"score_thresh": 0.95},
     ],
     ids=str,
 )
@@ -188,7 +188,7 @@ def test_detections_are_torchvisions(settings):
 
 
 def test_candidates_are_inside_the_image_and_padding_is_none():
-    ours, _ = networks(score_threshold=0.0)
+    ours, _ = networks(score_thresh=0.0)
     features, boxes, is_proposal, _ = example()
     found = ours.candidates(features, SCALE, boxes, is_proposal, (HEIGHT, WIDTH))
     assert found.boxes.shape == (8, 15, 10, 4)

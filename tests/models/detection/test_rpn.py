@@ -20,15 +20,15 @@ def seed():
     torch.manual_seed(0)
 
 
-def networks(num_before_nms=60, num_proposals=20, num_sampled=EVERYTHING):
+def networks(pre_nms_top_n=60, post_nms_top_n=20, batch_size_per_image=EVERYTHING):
     """Ours and torchvision's, with the same layers, whose weights are large enough to matter."""
     ours = RegionProposalNetwork(
         8,
         [8, 14],
         [0.5, 1, 2],
-        num_before_nms=num_before_nms,
-        num_proposals=num_proposals,
-        num_sampled=num_sampled,
+        pre_nms_top_n=pre_nms_top_n,
+        post_nms_top_n=post_nms_top_n,
+        batch_size_per_image=batch_size_per_image,
     )
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.15)
@@ -37,10 +37,10 @@ def networks(num_before_nms=60, num_proposals=20, num_sampled=EVERYTHING):
         ours.head,
         rpn.HIGH_IOU,
         rpn.LOW_IOU,
-        num_sampled,
+        batch_size_per_image,
         rpn.POSITIVE_FRACTION,
-        {"training": num_before_nms, "testing": num_before_nms},
-        {"training": num_proposals, "testing": num_proposals},
+        {"training": pre_nms_top_n, "testing": pre_nms_top_n},
+        {"training": post_nms_top_n, "testing": post_nms_top_n},
         rpn.NMS_IOU,
     )
     return ours, theirs
@@ -65,15 +65,15 @@ def assert_same_proposals(boxes, is_proposal, expected):
 
 
 @pytest.mark.parametrize(
-    ("num_before_nms", "num_proposals"),
+    ("pre_nms_top_n", "post_nms_top_n"),
     [(1, 1), (5, 10), (60, 10), (60, 60), (EVERYTHING, 16), (EVERYTHING, EVERYTHING)],
 )
-def test_proposals_are_torchvisions(num_before_nms, num_proposals):
-    ours, theirs = networks(num_before_nms, num_proposals)
+def test_proposals_are_torchvisions(pre_nms_top_n, post_nms_top_n):
+    ours, theirs = networks(pre_nms_top_n, post_nms_top_n)
     images, features, _ = example()
     expected, _ = theirs.eval()(image_list(images), {"0": features})
     boxes, is_proposal = ours.propose((HEIGHT, WIDTH), *ours(images, features))
-    assert boxes.shape[1] == min(num_before_nms, num_proposals, NUM_ANCHORS)
+    assert boxes.shape[1] == min(pre_nms_top_n, post_nms_top_n, NUM_ANCHORS)
     assert_same_proposals(boxes, is_proposal, expected)
 
 
@@ -141,7 +141,7 @@ def test_losses_and_gradients_of_all_anchors_are_torchvisions():
 
 def test_losses_and_gradients_of_a_sample_are_torchvisions(monkeypatch):
     images, features, digits = example()
-    ours, theirs = networks(num_sampled=10)
+    ours, theirs = networks(batch_size_per_image=10)
     draw, masks = rpn.sample, []
 
     def draw_and_tell(kind, *args):

@@ -10,10 +10,10 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from torch import nn
 
-from mnist_vision.common.errors import FieldError, UserError
+from mnist_vision.common.errors import FieldError
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.models.alexnet import AlexNet
-from mnist_vision.models.pretrained.feature_memo import FeatureMemo
+from mnist_vision.models.pretrained.feature_cache import FeatureCache
 from mnist_vision.models.pretrained.fine_tuning import PretrainedClassifier, collapse
 from mnist_vision.models.vgg16 import VGG16
 from mnist_vision.training.callbacks.last_checkpoint import LastCheckpoint
@@ -210,7 +210,7 @@ def test_a_checkpoint_keeps_normalisation_and_needs_no_weights_file(tmp_path):
     images = torch.rand(2, 1, 28, 28)
     assert again.mean.flatten()[0] == pytest.approx(0.485)
     assert torch.equal(again(images), model(images))
-    with pytest.raises(UserError, match="neither a file nor one of"):
+    with pytest.raises(FieldError, match="neither a file nor one of"):
         again.load_pretrained()
 
 
@@ -256,7 +256,7 @@ def test_smoothed_targets_give_each_digit_a_share():
 def fit(digits, tmp_path):
     """Trains for some epochs on 500 synthetic digits."""
 
-    def run(model, max_epochs=1, callbacks=(), folder=None, ckpt_path=None):
+    def run(model, max_epochs=1, callbacks=(), folder=None, ckpt_path=None, augmentation=None):
         torch.manual_seed(0)
         model.set_recipe(lambda groups: torch.optim.SGD(groups, lr=0.01), constant)
         trainer = Trainer(
@@ -269,7 +269,9 @@ def fit(digits, tmp_path):
             num_sanity_val_steps=0,
             callbacks=[*callbacks, *([LastCheckpoint(folder)] if folder else [])],
         )
-        datamodule = MNISTDataModule(str(tmp_path), batch_size=50, val_size=100, augmentation=None)
+        datamodule = MNISTDataModule(
+            str(tmp_path), batch_size=50, val_size=100, augmentation=augmentation
+        )
         trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
@@ -315,19 +317,28 @@ def test_a_second_training_starts_as_the_first_did(fit):
 
 def test_blocks_whose_turn_never_comes_are_told(fit, caplog):
     fit(small(epochs_per_block=2), max_epochs=4)
-    assert "model.epochs_per_block=2: of 2 blocks only 1 will train" in caplog.text
+    assert "epochs_per_block=2: only 1 of 2 blocks will train in 4 epochs" in caplog.text
     caplog.clear()
     fit(small(epochs_per_block=2), max_epochs=5)
-    assert "model.epochs_per_block" not in caplog.text
+    assert "epochs_per_block" not in caplog.text
 
 
 def test_waiting_blocks_and_several_processes_are_refused(fit, monkeypatch):
     monkeypatch.setattr(Trainer, "world_size", 2)
-    with pytest.raises(UserError, match="epochs_per_block=1: several processes"):
+    with pytest.raises(FieldError, match="epochs_per_block=1: must be 0 where several processes"):
         fit(small(epochs_per_block=1))
 
 
-def test_features_of_a_frozen_trunk_are_computed_once(fit, monkeypatch):
+@pytest.mark.parametrize(
+    ("augmentation", "num_computed"),
+    [
+        (None, 600),  # 500 to train on and 100 to validate on, in three epochs
+        (torch.Tensor.clone, 3 * (500 + 100 + 500)),  # and 500 to measure training accuracy on
+    ],
+)
+def test_features_of_frozen_blocks_are_computed_once_without_augmentation(
+    fit, monkeypatch, augmentation, num_computed
+):
     count = 0
     compute = Small._compute_features
 
@@ -337,18 +348,18 @@ def test_features_of_a_frozen_trunk_are_computed_once(fit, monkeypatch):
         return compute(self, images)
 
     monkeypatch.setattr(Small, "_compute_features", counting)
-    fit(small(num_trainable_blocks=0), max_epochs=3)
-    assert count == 600  # 500 to train on and 100 to validate on, in three epochs
+    fit(small(num_trainable_blocks=0), max_epochs=3, augmentation=augmentation)
+    assert count == num_computed
 
 
 def test_reusing_features_changes_nothing(fit, monkeypatch):
-    remembering = small(num_trainable_blocks=1, epochs_per_block=2)
-    fit(remembering, max_epochs=3)
-    monkeypatch.setattr(FeatureMemo, "features", lambda self, images, compute: compute(images))
+    caching = small(num_trainable_blocks=1, epochs_per_block=2)
+    fit(caching, max_epochs=3)
+    monkeypatch.setattr(FeatureCache, "features", lambda self, images, compute: compute(images))
     computing = small(num_trainable_blocks=1, epochs_per_block=2)
     fit(computing, max_epochs=3)
     for name, tensor in computing.state_dict().items():
-        torch.testing.assert_close(remembering.state_dict()[name], tensor, msg=name)
+        torch.testing.assert_close(caching.state_dict()[name], tensor, msg=name)
 
 
 @pytest.mark.parametrize("callbacks", ["default", "ema"])
@@ -400,8 +411,8 @@ def test_an_aborted_training_leaves_no_features_for_other_weights(fit):
     torch.testing.assert_close(model.eval()(images / 255), other.eval()(images / 255))
 
 
-def test_nothing_is_remembered_after_training_or_without_it(fit):
+def test_no_features_are_kept_after_training_or_without_it(fit):
     model = small(num_trainable_blocks=0)
-    assert model._memo is None
+    assert model._cache is None
     fit(model)
-    assert model._memo is None
+    assert model._cache is None

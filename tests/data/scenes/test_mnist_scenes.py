@@ -7,17 +7,14 @@ from torch.utils.data import DataLoader
 from torchvision.ops import box_iou
 
 from mnist_vision.common.errors import FieldError, UserError
-from mnist_vision.data import scenes
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.boxes import DigitBoxes
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, to_unit_range
-from mnist_vision.data.scenes import (
-    MNISTScenesDataModule,
-    SceneDataset,
-    SceneLayouts,
-    SceneRules,
-    draw_scenes,
-)
+from mnist_vision.data.scenes import layout
+from mnist_vision.data.scenes.drawing import draw_scenes
+from mnist_vision.data.scenes.layout import SceneRules
+from mnist_vision.data.scenes.mnist_scenes import MNISTScenesDataModule
+from mnist_vision.data.scenes.scene_dataset import SceneDataset, SceneLayouts
 
 RULES = SceneRules([64, 96, 128], [1, 5], [0.6, 1.4], 0.1)
 
@@ -212,7 +209,7 @@ def test_the_same_seed_gives_the_same_scenes():
 
 
 def test_scenes_that_do_not_fit_at_first_are_laid_out_anew(monkeypatch):
-    monkeypatch.setattr(scenes, "NUM_PLACES", 1)
+    monkeypatch.setattr(layout, "NUM_PLACES", 1)
     crowded = SceneRules([64], [4, 4], [0.8, 1.4], 0)
     _, digits = draw(crowded.lay_out(DigitDataset(*blots(50)), 200, seed=0))
     assert digits.is_digit.all()

@@ -1,0 +1,62 @@
+"""Names that earlier versions of this program used, in checkpoints and results."""
+
+from typing import Any
+
+# The beginnings of `_target_`s.
+_TARGETS = {
+    "mnist_vision.callbacks.": "mnist_vision.training.callbacks.",
+    "mnist_vision.checkpoints.": "mnist_vision.training.checkpoints.",
+    "mnist_vision.data.scenes.MNIST": "mnist_vision.data.scenes.mnist_scenes.MNIST",
+    "mnist_vision.schedules.one_cycle": "mnist_vision.training.schedules.warmup_cosine",
+    "mnist_vision.schedules.": "mnist_vision.training.schedules.",
+}
+_MODEL_ARGUMENTS = {
+    "num_before_nms": "rpn_pre_nms_top_n",
+    "num_proposals": "rpn_post_nms_top_n",
+    "num_sampled_anchors": "rpn_batch_size_per_image",
+    "num_sampled_proposals": "box_batch_size_per_image",
+    "positive_fraction": "box_positive_fraction",
+    "score_threshold": "box_score_thresh",
+    "nms_iou": "box_nms_thresh",
+    "num_detections": "box_detections_per_img",
+}
+_CHOICES = {"one_cycle": "warmup_cosine"}
+
+
+def rename_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Rename the arguments of a network."""
+    return {_MODEL_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
+
+
+def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Rename the targets, and the arguments of the model, in nested settings of a run."""
+    renamed: dict[str, Any] = _rename_targets(settings)
+    if isinstance(renamed.get("model"), dict):
+        renamed["model"] = rename_arguments(renamed["model"])
+    return renamed
+
+
+def rename_choices(choices: dict[str, Any]) -> dict[str, Any]:
+    """Rename the options that were chosen of the groups of the configuration."""
+    return {
+        group: _CHOICES.get(name, name) if isinstance(name, str) else name
+        for group, name in choices.items()
+    }
+
+
+def _rename_targets(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _rename_target(value)
+            if key == "_target_" and isinstance(value, str)
+            else _rename_targets(value)
+            for key, value in node.items()
+        }
+    return [_rename_targets(value) for value in node] if isinstance(node, list) else node
+
+
+def _rename_target(target: str) -> str:
+    for old, new in _TARGETS.items():
+        if target.startswith(old):
+            return new + target.removeprefix(old)
+    return target

@@ -1,0 +1,44 @@
+"""The results of a run as lines for a terminal."""
+
+import shlex
+
+from mnist_vision.common.files import shown
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.record import Results, TestFigures
+from mnist_vision.runs.settings import command_line
+
+
+def result_lines(results: Results, directory: RunDirectory) -> list[str]:
+    """List the figures of a run, and the commands to look at it."""
+    rows = {
+        "training loss": f"{results.train.loss:.4f}",
+        "training accuracy": f"{results.train.accuracy:.4f}",
+        **_test_rows(results.test),
+        "training time": f"{results.seconds.fit:.1f} s",
+        "results": str(shown(directory.results_path)),
+    }
+    if (directory.path / "tensorboard").is_dir():
+        command = ["tensorboard", "--logdir", str(shown(directory.path))]
+        rows["curves, pictures"] = shlex.join(command)
+    rows["test it again"] = command_line("evaluate", ckpt_path=directory.best_checkpoint)
+    return _columns(rows)
+
+
+def figure_lines(test: TestFigures) -> list[str]:
+    """List the figures of a test."""
+    return _columns(_test_rows(test))
+
+
+def _test_rows(test: TestFigures) -> dict[str, str]:
+    misses = f"{test.num_mistakes} of {test.num_images:,}"
+    if test.missed:
+        misses += f", {test.missed} of them not found"
+    return {
+        "test accuracy": f"{test.accuracy:.4f}",
+        "test F1 (macro)": f"{test.f1:.4f}",
+        "misses": misses,
+    }
+
+
+def _columns(rows: dict[str, str]) -> list[str]:
+    return [f"{name:<18} {value}" for name, value in rows.items()]

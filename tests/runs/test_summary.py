@@ -1,0 +1,11 @@
+from mnist_vision.runs.record import TestFigures
+from mnist_vision.runs.summary import figure_lines
+
+
+def test_figures_are_shown_in_two_columns():
+    figures = TestFigures(accuracy=0.99, f1=0.98, num_mistakes=100, num_images=10_000, missed=7)
+    assert figure_lines(figures) == [
+        "test accuracy      0.9900",
+        "test F1 (macro)    0.9800",
+        "misses             100 of 10,000, 7 of them not found",
+    ]
