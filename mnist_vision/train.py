@@ -6,17 +6,13 @@ from mnist_vision.cli.command import run_command
 
 
 def main() -> None:
-    """Runs the command; `ckpt_path=FILE` of a run brings the settings it was started with."""
+    """Run the command; `ckpt_path=FILE` continues a run with the settings it was started with."""
     run_command(task, "train", can_resume=True)
 
 
 def task(config: DictConfig) -> float:
-    """One run: data, model, trainer, fit, test, results.
-
-    Returns:
-        The best validation accuracy, which is what a search maximises.
-    """
-    # torch and Lightning take seconds to import: not before the command line is known to be right.
+    """Train and test; return the best validation accuracy, which a search maximises."""
+    # torch and Lightning take seconds to import: not before the command line is checked.
     from mnist_vision.training.run import run
 
     return run(config)
