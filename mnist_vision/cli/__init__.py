@@ -1,1 +1,1 @@
-"""The front door of the commands: Hydra, early checks, signals, one-line errors, resuming."""
+"""Run the commands: Hydra, early checks, signals, one-line errors, resumed runs."""

@@ -1,10 +1,12 @@
-"""Exceptions as one line for people."""
+"""Explain exceptions to users, each in one line."""
 
 import difflib
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from hydra.errors import (
     HydraException,
@@ -18,7 +20,7 @@ from mnist_vision.cli.usage import choices
 from mnist_vision.common.errors import FieldError, UserError, first_line
 from mnist_vision.runs.settings import quoted
 
-# Choices that are there only with an extra of this package.
+# Choices that need an extra of this package.
 EXTRAS = {
     "hydra/launcher/joblib": "joblib",
     "hydra/launcher/ray": "ray",
@@ -33,12 +35,12 @@ EXTRAS = {
 def explain(
     error: BaseException, known_keys: Callable[[], list[str]], log_file: Path | None = None
 ) -> str:
-    """Says in one line what went wrong and, where it is known, what to do.
+    """Explain in one line what went wrong and, if known, what to do.
 
     Args:
-        error: What was raised.
-        known_keys: Gives the keys of the configuration; called only if a key is unknown.
-        log_file: Where the traceback is, if anywhere; named if the error is an unforeseen one.
+        error: The exception.
+        known_keys: Returns the keys of the configuration; called only if a key is unknown.
+        log_file: The file with the traceback, if any; named if the error is an unexpected one.
     """
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return _explain_instantiation(error, known_keys)
@@ -52,11 +54,20 @@ def explain(
         return _explain_override(error, known_keys)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    # Lightning's own word for settings that cannot be had; importing its class takes seconds.
+    # Lightning's class for settings that it cannot use; importing it takes seconds.
     if type(error).__name__ == "MisconfigurationException":
         return first_line(error)
     where = f" (traceback in {log_file})" if log_file is not None else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Print one error line and end the process."""
+    sys.stdout.flush()
+    # The text may come from a file or its name: print no control characters.
+    line = "".join(char if char.isprintable() else " " for char in message)
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(exit_code)
 
 
 def similar(word: str, known: Iterable[str], separator: str = "/") -> str:
@@ -65,10 +76,10 @@ def similar(word: str, known: Iterable[str], separator: str = "/") -> str:
     Args:
         word: The unknown word.
         known: The known words.
-        separator: Of the parts of a word, the last of which is often given alone, or mistyped.
+        separator: Separates the parts of a word; the last part is also compared alone.
 
     Returns:
-        Text to put behind "unknown WORD"; empty if no word is similar.
+        Text to append to "unknown WORD"; empty if no word is similar.
     """
     known = list(known)
     matches = difflib.get_close_matches(word, known, n=1)
@@ -80,7 +91,7 @@ def similar(word: str, known: Iterable[str], separator: str = "/") -> str:
 
 
 def _explain_instantiation(error: BaseException, known_keys: Callable[[], list[str]]) -> str:
-    """Puts the key of the part that could not be made before the reason."""
+    """Name the key of the object that could not be created, and the reason."""
     full_key = re.search(r"full_key: (\S+)", str(error))
     key = full_key.group(1) if full_key else ""
     cause = error.__cause__
@@ -101,13 +112,13 @@ def _explain_missing_choice(error: MissingConfigException) -> str:
     message, wanted = str(error), error.missing_cfg_file
     if not wanted or "/" not in wanted:
         return first_line(error)
-    # Hydra does not name a group all choices of which are nested.
+    # Hydra does not name a group whose choices are all nested.
     named = re.search("Available options in '([^']+)'", message)
     group = named.group(1) if named else wanted.partition("/")[0]
     name = wanted.removeprefix(f"{group}/")
     if wanted in EXTRAS:
         return _not_installed(f"{group}={name}", EXTRAS[wanted])
-    # Hydra lists its search path, but not the choices that are nested.
+    # Hydra lists its search path, but no nested choices.
     folders = map(Path, re.findall(r"path=file://(.+)", message))
     known = list(dict.fromkeys([*(error.options or []), *choices(folders, group)]))
     return f"{group}={name}: unknown{similar(name, known) or '.'} Known: {', '.join(known)}"
@@ -118,7 +129,7 @@ def _not_installed(what: str, extra: str) -> str:
 
 
 def _explain_syntax(argument: str) -> str:
-    """Shows how to type a value that Hydra's grammar cannot parse unless it is quoted."""
+    """Show how to quote a value that Hydra's grammar cannot parse."""
     key, equals, value = argument.partition("=")
     if not equals or not re.fullmatch(r"[\w.+~@:/-]+", key, re.ASCII):
         return f"{_printable(argument)}: must be GROUP=CHOICE or KEY=VALUE, without spaces around ="
@@ -132,7 +143,7 @@ def _how_to_quote(key: str, value: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text on one line: what cannot be printed is escaped."""
+    """Escape characters that cannot be printed."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 

@@ -1,7 +1,7 @@
-"""The help of a command, made from its composed configuration and the folders of `conf/`.
+"""Write the help of a command from its composed configuration and the folders of `conf/`.
 
-Hydra's own help is slow: to list a group it copies every registered schema, those of installed
-plugins included, and it does so once for each group.
+Hydra's own help is slow: for each group that it lists it copies every registered schema, including
+those of installed plugins.
 """
 
 from argparse import ArgumentParser
@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def choices(folders: Iterable[Path], group: str) -> list[str]:
-    """List the choices of a configuration group; nested ones, as `lab/cnn`, come last.
+    """List the choices of a configuration group; nested ones, such as `lab/cnn`, come last.
 
     Args:
-        folders: Folders of configuration.
-        group: Name of the group, which is a subfolder of them.
+        folders: Configuration folders.
+        group: Name of the group: a subfolder of them.
     """
     roots = [folder / group for folder in folders]
     files = {path.relative_to(root) for root in roots for path in root.rglob("*.yaml")}
@@ -30,7 +30,7 @@ def help_text(description: str, config: DictConfig, parser: ArgumentParser) -> s
     Args:
         description: What the command does.
         config: Its composed configuration, with Hydra's own.
-        parser: Parser of the options.
+        parser: Parser of its options.
     """
     runtime, command = config.hydra.runtime, config.hydra.job.name
     folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]

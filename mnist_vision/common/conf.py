@@ -1,8 +1,13 @@
-"""Where the configuration lies."""
+"""Find the configuration folder."""
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# Inside an installed package, beside it in a clone.
+# Inside an installed package; beside the package in a clone.
 CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+
+
+def is_group(key: str) -> bool:
+    """Check whether a key of an override is a group of this program, not a setting."""
+    return key.isidentifier() and key != "hydra" and (CONF_DIR / key).is_dir()

@@ -1,5 +1,5 @@
-"""Sweeps: jobs that fail alone, are never run twice, and end in one table.
+"""Run sweeps: a failed job does not end the sweep, no job runs twice, a table shows all results.
 
-The process of the sweep makes a `Sweep`; the process of a job, which may be another one on another
-machine, calls `run_job`. They share the sweep's directory, and nothing else.
+The process of the sweep creates a `Sweep`. The process of a job, which may be on another machine,
+calls `run_job`. The two share the sweep's directory, and nothing else.
 """

@@ -1,4 +1,4 @@
-"""One job of a sweep, in the process that runs it."""
+"""Run one job of a sweep."""
 
 import logging
 import os
@@ -20,73 +20,59 @@ RESUME = "sweep.resume"
 
 log = logging.getLogger(__name__)
 
-
-class FailedJob:
-    """What a job that failed returns in place of its value.
-
-    An exception would be kept to the end of the sweep by Hydra, and by it the memory that the job
-    held. A search that asks for the value gets an error, and counts the job as failed.
-
-    Args:
-        reason: What it failed of, in one line.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def __float__(self) -> float:
-        raise RuntimeError(self.reason)
+Task = Callable[[DictConfig], Any]
+Explain = Callable[[BaseException], str]
 
 
-def run_job(
-    task: Callable[[DictConfig], Any],
-    config: DictConfig,
-    explain: Callable[[BaseException], str],
-) -> Any:
-    """Runs one job of a sweep, unless its directory holds the results of its settings.
+def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
+    """Run one job of a sweep, unless its directory holds the results of the same settings.
 
-    One that was interrupted goes on from its last checkpoint; one that another process is running
-    is waited for. How it ends is kept in `job.json`.
+    An interrupted job continues from its last checkpoint. If another process is running the job,
+    wait for it. `job.json` records how the job ended.
 
     Args:
-        task: What to do.
+        task: The task to run.
         config: The job's configuration.
-        explain: Says in one line why the job failed.
+        explain: Explains in one line why the job failed.
 
     Returns:
-        What the task returns, now or earlier; a `FailedJob` if it failed.
+        What the task returns, now or in an earlier run; None if it failed, which Hydra's sweeper
+        ignores and Optuna's counts as a failed trial.
 
     Raises:
         Stopped: If a signal stopped it.
     """
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
     with lock_directory(directory.path, "hydra.sweep.dir", waits=True):
-        return _run_job(task, config, explain, directory)
+        earlier = directory.find_job()
+        job = _new_job(earlier)
+        results = directory.find_results()
+        if results is None or results.settings != figure_settings(config):
+            return _run(task, config, explain, directory, job)
+        seconds = earlier.seconds if earlier is not None else None
+        job = job.model_copy(update={"status": "completed", "seconds": seconds})
+        directory.write_job(job)
+        log.info("%s, before", _describe(job, directory))
+        return results.best.val_accuracy
 
 
-def _run_job(
-    task: Callable[[DictConfig], Any],
-    config: DictConfig,
-    explain: Callable[[BaseException], str],
-    directory: RunDirectory,
-) -> Any:
-    overrides = own_overrides(typed_overrides(HydraConfig.get().overrides.task))
-    earlier = directory.find_job()
+def _new_job(earlier: Job | None) -> Job:
+    """Start the record of a job; it keeps the requests of earlier runs in the same directory."""
+    overrides = job_overrides(typed_overrides(HydraConfig.get().overrides.task))
     requests = earlier.requests if earlier is not None else []
-    job = Job(
+    return Job(
         number=HydraConfig.get().job.num,
         model=HydraConfig.get().runtime.choices.get("model"),
         overrides=overrides,
         requests=[*(each for each in requests if each != overrides), overrides],
         status="running",
     )
-    results = directory.find_results()
-    if results is not None and results.settings == figure_settings(config):
-        seconds = earlier.seconds if earlier is not None else None
-        job = job.model_copy(update={"status": "completed", "seconds": seconds})
-        directory.write_job(job)
-        log.info("%s, before", _line(job, directory))
-        return results.best.val_accuracy
+
+
+def _run(
+    task: Task, config: DictConfig, explain: Explain, directory: RunDirectory, job: Job
+) -> Any:
+    """Run the task, and record how it ends."""
     if directory.last_checkpoint.exists():
         config.ckpt_path = str(directory.last_checkpoint)
     directory.write_job(job)
@@ -98,26 +84,27 @@ def _run_job(
         status, reason = "stopped", str(stopped)
         raise
     except (Exception, SystemExit) as error:
+        # Not raised again: Hydra would keep the exception, and the memory it holds, to the end.
         status, reason = "failed", explain(error)
         if isinstance(error, SystemExit) and "SUBMITIT_FOLDER" in os.environ:
             status = "stopped"
-            raise  # by leaving, submitit has a job that is preempted queued again
+            raise  # submitit exits like this to queue a preempted job again
     finally:
         seconds = round(time.perf_counter() - started, 3)
         job = job.model_copy(update={"status": status, "reason": reason, "seconds": seconds})
         directory.write_job(job)
-        release_memory()  # networks and trainers hold each other, and would into the next job
-    log.info(_line(job, directory))
-    return value if reason is None else FailedJob(reason)
+        release_memory()  # networks and trainers refer to each other, and would stay
+    log.info(_describe(job, directory))
+    return value
 
 
-def own_overrides(overrides: Sequence[str]) -> list[str]:
-    """Overrides without those that say where a sweep writes and whether it goes on."""
+def job_overrides(overrides: Sequence[str]) -> list[str]:
+    """Leave out the overrides that choose the sweep's directory."""
     return [o for o in overrides if not o.startswith((f"{RESUME}=", "hydra.sweep.dir="))]
 
 
-def _line(job: Job, directory: RunDirectory) -> str:
-    """What is said of a job when it ends."""
+def _describe(job: Job, directory: RunDirectory) -> str:
+    """Describe in one line how a job ended."""
     test = directory.find_test() if job.status == "completed" else None
     figures = f", accuracy {test.accuracy:.4f}, F1 {test.f1:.4f}" if test is not None else ""
     minutes = f" in {job.seconds / 60:.1f} min" if job.seconds is not None else ""

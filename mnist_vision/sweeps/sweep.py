@@ -1,4 +1,4 @@
-"""A whole sweep, in the process that was asked for it."""
+"""Run a sweep: its directory, the jobs it plans, and the table at its end."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+# Hydra has no public class that lists the jobs of a grid.
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,95 +19,100 @@ from tabulate import tabulate
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory, read_json, shown, write_atomically, write_json
 from mnist_vision.runs.settings import quoted, typed_overrides
-from mnist_vision.sweeps.job import RESUME, own_overrides
-from mnist_vision.sweeps.job_table import make_rows, read_jobs, shortened
+from mnist_vision.sweeps.job import RESUME, job_overrides
+from mnist_vision.sweeps.job_table import make_rows, read_jobs, shorten
 
 SWEEP_FILE = "sweep.json"
 TABLE_FILE = "sweep"
 
 
 class Sweep:
-    """A sweep in the process that runs it; holds its directory, so that no other one writes to it.
+    """A sweep, in the process that starts its jobs.
 
     Args:
-        command: Name of the primary configuration.
-        config: The composed configuration, Hydra's own with it, without what is swept over.
+        command: Name of the command.
+        config: The composed configuration, with Hydra's own; changed in place, so that Hydra and
+            its launchers write into the directory of the sweep.
         overrides: The overrides of the command line.
-
-    Attributes:
-        folder: Where the sweep writes.
+        held: Holds the directory, so that no other process writes into it.
 
     Raises:
-        UserError: If the directory is in use, is another sweep's, or cannot be found or made.
+        UserError: If the directory is in use, holds another sweep, or cannot be found or created.
     """
 
-    def __init__(self, command: str, config: DictConfig, overrides: Sequence[str]) -> None:
+    def __init__(
+        self, command: str, config: DictConfig, overrides: Sequence[str], held: ExitStack
+    ) -> None:
         self._command = command
-        self._overrides = own_overrides(overrides)
+        self._overrides = job_overrides(overrides)
         self._can_resume = OmegaConf.select(config, RESUME) is not None
         _check_sweep(config, self._can_resume)
-        self._jobs = _planned_jobs(config)
-        self.folder = _choose_folder(config, command, overrides)
-        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
-        self._held = ExitStack()
+        self._jobs = _plan_jobs(config)
+        record = {"version": 1, "command": command, "overrides": self._overrides}
+        is_named = any(o.startswith("hydra.sweep.dir=") for o in overrides)
+        folder = _choose_folder(config, record, is_named=is_named)
+        self._created = [path for path in (folder, *folder.parents) if not path.exists()]
+        self._folder = folder
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._held.enter_context(lock_directory(self.folder, "hydra.sweep.dir"))
-            write_json(
-                self.folder / SWEEP_FILE,
-                {"version": 1, "command": command, "overrides": self._overrides},
-            )
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock_directory(folder, "hydra.sweep.dir"))
+            write_json(folder / SWEEP_FILE, record)
         except OSError as error:
             raise UserError(
-                f"hydra.sweep.dir={self.folder}: cannot be written to ({error.strerror})"
+                f"hydra.sweep.dir={folder}: cannot be written to ({error.strerror})"
             ) from error
+        # The first for Hydra's sweeper, the second for its jobs, which are composed again.
+        config.hydra.sweep.dir = str(folder).replace("${", r"\${")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")
 
-    def close(self, end: str) -> str:
-        """Ends the sweep: shows its table and writes it, as `sweep.csv` and `sweep.md`.
+    def close(self, error: str) -> str:
+        """End the sweep: print its table, and write it as `sweep.csv` and `sweep.md`.
 
-        Of a sweep none of whose jobs began nothing is left.
+        If no job started, delete the sweep directory.
 
         Args:
-            end: What ended it before its time; empty if nothing did.
+            error: Why the sweep ended early; empty if it did not.
 
         Returns:
-            That, and how many jobs are not complete; empty if all are, and nothing ended it.
+            The error and the number of unfinished jobs; empty if all jobs are complete.
         """
-        with self._held:
-            begun = read_jobs(self.folder)
-            if not begun:
-                self._clear()
-                return end or "no job began"
-            rows = make_rows(begun, self._jobs)
-            self._write(rows)
-        table = shown(self.folder / TABLE_FILE)
+        started = read_jobs(self._folder)
+        if not started:
+            self._delete_folder()
+            return error or "no job started"
+        rows = make_rows(started, self._jobs)
+        self._write(rows)
         num_complete = sum(row["status"] == "completed" for row in rows)
+        # Not logged: logging is set up for Hydra's own lines or for the last job.
+        sys.stdout.write("\n".join(self._summary(rows, num_complete)) + "\n")
+        if num_complete == len(rows):
+            return error
+        reasons = {row["reason"] for row in rows if row["status"] == "failed"}
+        because = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        missing = f"{len(rows) - num_complete} of {len(rows)} jobs did not complete{because}"
+        return f"{error}; {missing}" if error else missing
+
+    def _summary(self, rows: list[dict[str, str]], num_complete: int) -> list[str]:
+        table = shown(self._folder / TABLE_FILE)
         lines = [
             "",
-            tabulate([shortened(row) for row in rows], headers="keys", disable_numparse=True),
+            tabulate([shorten(row) for row in rows], headers="keys", disable_numparse=True),
             "",
             f"{num_complete} of {len(rows)} jobs are complete; {table}.md, .csv",
         ]
         if num_complete < len(rows) and self._can_resume:
-            resume = shlex.quote(f"{RESUME}={quoted(shown(self.folder))}")
-            lines += ["run what is not with", f"  {self._command_line()} {resume}"]
-        # Not logged: Hydra has set logging up for its own lines, and for those of the last job.
-        sys.stdout.write("\n".join(lines) + "\n")
-        if num_complete == len(rows):
-            return end
-        reasons = {row["reason"] for row in rows if row["status"] == "failed"}
-        because = f": {reasons.pop()}" if len(reasons) == 1 else ""
-        missing = f"{len(rows) - num_complete} of {len(rows)} jobs did not complete{because}"
-        return f"{end}; {missing}" if end else missing
+            resume = shlex.quote(f"{RESUME}={quoted(shown(self._folder))}")
+            lines += ["run the unfinished jobs with", f"  {self._command_line()} {resume}"]
+        return lines
 
-    def _clear(self) -> None:
-        """Takes away what was made for jobs that did not begin, and nothing else."""
-        if self.folder not in self._made:
+    def _delete_folder(self) -> None:
+        """Delete the files and folders that this sweep created, and nothing else."""
+        if self._folder not in self._created:
             return
         for name in (SWEEP_FILE, "multirun.yaml", ".lock"):
-            (self.folder / name).unlink(missing_ok=True)
-        for path in self._made:
-            with suppress(OSError):  # there is something in it
+            (self._folder / name).unlink(missing_ok=True)
+        for path in self._created:
+            with suppress(OSError):  # it is not empty
                 path.rmdir()
 
     def _write(self, rows: list[dict[str, str]]) -> None:
@@ -118,7 +124,7 @@ class Sweep:
         markdown = tabulate(escaped, headers="keys", tablefmt="github", disable_numparse=True)
         markdown = f"`{self._command_line()}`\n\n{markdown}\n"
         for ending, content in {"csv": text.getvalue(), "md": markdown}.items():
-            with write_atomically(self.folder / f"{TABLE_FILE}.{ending}") as file:
+            with write_atomically(self._folder / f"{TABLE_FILE}.{ending}") as file:
                 file.write(content.encode())
 
     def _command_line(self) -> str:
@@ -127,40 +133,40 @@ class Sweep:
 
 
 def _check_sweep(config: DictConfig, can_resume: bool) -> None:
-    """Raises for settings under which jobs could be taken for one another."""
+    """Refuse settings under which one job could be mistaken for another."""
     if config.get("overwrite"):
         raise UserError("overwrite=true: replaces one run; choose another hydra.sweep.dir=DIR")
     if not can_resume:
         return
-    if config.ckpt_path is not None or any(
-        o.startswith("ckpt_path=") for o in typed_overrides(config.hydra.overrides.task)
-    ):
+    task_overrides = typed_overrides(config.hydra.overrides.task)
+    if config.ckpt_path is not None or any(o.startswith("ckpt_path=") for o in task_overrides):
         raise UserError(f"ckpt_path: continues one run; a sweep is continued with {RESUME}=DIR")
     sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
     subdir = str(sweep["subdir"])  # type: ignore[index,call-overload]
     if "${fingerprint:" not in subdir:
         raise UserError(
-            f"hydra.sweep.subdir={subdir}: must hold ${{fingerprint:}}, by which the directory of "
-            "a job is found again"
+            f"hydra.sweep.subdir={subdir}: must contain ${{fingerprint:}}, which identifies the "
+            "directory of a job"
         )
 
 
-def _planned_jobs(config: DictConfig) -> list[list[str]] | None:
-    """The overrides of each job of a grid, as Hydra's sweeper makes them; None for a search."""
+def _plan_jobs(config: DictConfig) -> list[list[str]] | None:
+    """List the overrides of each job of a grid, as Hydra's sweeper does; None for a search."""
     sweeper = config.hydra.sweeper
     if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
         return None
-    always = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     task_overrides = typed_overrides(config.hydra.overrides.task)
-    parsed = parser.parse_overrides([*always, *task_overrides])
+    parsed = parser.parse_overrides([*params, *task_overrides])
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
     if not jobs:
         raise UserError("no job to run: a setting has no values to take")
-    return [own_overrides(job) for job in jobs]
+    return [job_overrides(job) for job in jobs]
 
 
-def _choose_folder(config: DictConfig, command: str, overrides: Sequence[str]) -> Path:
+def _choose_folder(config: DictConfig, record: dict[str, object], *, is_named: bool) -> Path:
+    """Choose the directory: of a new sweep, or of the newest one with the same record."""
     resume = OmegaConf.select(config, RESUME)
     folder = Path(config.hydra.sweep.dir).expanduser()
     if isinstance(resume, str):
@@ -168,17 +174,12 @@ def _choose_folder(config: DictConfig, command: str, overrides: Sequence[str]) -
         if not (found / SWEEP_FILE).is_file():
             raise UserError(f"{RESUME}={resume}: no directory of a sweep; give one, or true")
         return found
-    if not resume:
-        if (folder / SWEEP_FILE).exists():
-            how = "" if resume is None else f", or continue it with {RESUME}=true"
-            raise UserError(
-                f"hydra.sweep.dir={folder}: holds a sweep; choose another directory{how}"
-            )
+    if not resume and (folder / SWEEP_FILE).exists():
+        how = "" if resume is None else f", or continue it with {RESUME}=true"
+        raise UserError(f"hydra.sweep.dir={folder}: holds a sweep; choose another directory{how}")
+    if not resume or is_named:
         return folder
-    if any(o.startswith("hydra.sweep.dir=") for o in overrides):
-        return folder
-    wanted = {"version": 1, "command": command, "overrides": own_overrides(overrides)}
-    sweeps = [path for path in folder.parent.glob(f"*/{SWEEP_FILE}") if read_json(path) == wanted]
+    sweeps = [path for path in folder.parent.glob(f"*/{SWEEP_FILE}") if read_json(path) == record]
     if not sweeps:
         raise UserError(
             f"{RESUME}=true: {folder.parent} has no sweep of this command; give its directory, "

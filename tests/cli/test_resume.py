@@ -130,7 +130,7 @@ REFUSED = {
     "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
     "overwrite=true": "overwrite=true: would delete ckpt_path=run/checkpoints/last.ckpt",
     "output_dir=other": "output_dir: follows hydra.run.dir=DIR",
-    "sweep.resume=true": "sweep.resume=True: goes on with a sweep: --multirun",
+    "sweep.resume=true": "sweep.resume=True: resumes a sweep: --multirun",
     "optimizer@model=adam": "unknown key optimizer@model",
     "--config-name=other": "--config-name: not with ckpt_path",
 }

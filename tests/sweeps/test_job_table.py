@@ -1,7 +1,7 @@
 from mnist_vision.common.files import write_json
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Job
-from mnist_vision.sweeps.job_table import make_rows, read_jobs, shortened
+from mnist_vision.sweeps.job_table import make_rows, read_jobs, shorten
 from tests.report.fixtures import write_run
 
 
@@ -52,11 +52,11 @@ def test_records_that_cannot_be_read_are_passed_over(tmp_path):
     assert read_jobs(tmp_path) == []
 
 
-def test_a_row_is_shortened_for_the_terminal_alone():
+def test_a_row_is_shorten_for_the_terminal_alone():
     row = {
         "lr": "0.0020554062603827007",
         "seed": "4294967295",
         "directory": "d",
         "reason": "x" * 99,
     }
-    assert shortened(row) == {"lr": "0.002055", "seed": "4294967295", "reason": "x" * 57 + "..."}
+    assert shorten(row) == {"lr": "0.002055", "seed": "4294967295", "reason": "x" * 57 + "..."}

@@ -356,7 +356,7 @@ def test_a_directory_holds_one_sweep(sweep, tmp_path):
 MISTAKES = {
     "ckpt_path=a.ckpt,b.ckpt": "ckpt_path: continues one run; a sweep is continued with",
     "overwrite=true": "overwrite=true: replaces one run; choose another hydra.sweep.dir=DIR",
-    "hydra.sweep.subdir=x": "hydra.sweep.subdir=x: must hold ${fingerprint:}",
+    "hydra.sweep.subdir=x": "hydra.sweep.subdir=x: must contain ${fingerprint:}",
     "model.hidden=range(0,0)": "no job to run: a setting has no values to take",
     "--config-dir=.": "--multirun: not with --config-dir or --config-path",
     "model=cnn,cnm": "model=cnm: unknown; did you mean cnn?",

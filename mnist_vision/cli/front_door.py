@@ -1,0 +1,172 @@
+"""Early checks: find mistakes and take the output directory before anything is written."""
+
+import os
+import re
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hydra import compose, initialize_config_dir
+
+# Hydra has no public parser of its options.
+from hydra._internal.utils import get_args_parser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_vision.cli.explain import explain, fail, similar
+from mnist_vision.cli.limits import check_limits
+from mnist_vision.cli.resume import ResumedRun, find_resumed
+from mnist_vision.cli.usage import help_text
+from mnist_vision.common.conf import CONF_DIR, is_group
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import shown
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.settings import quoted, quoted_text
+
+if TYPE_CHECKING:  # a single run does not need it
+    from mnist_vision.sweeps.sweep import Sweep
+
+
+@dataclass
+class Invocation:
+    """One call of a command: what `run_command` and Hydra's callback share."""
+
+    command: str
+    held: ExitStack  # the lock of the output directory, until the command ends
+    overrides: list[str] = field(default_factory=list)
+    resumed: ResumedRun | None = None
+    sweep: "Sweep | None" = None  # once it has started
+
+
+class FrontDoor(Callback):
+    """Check the composed configuration and take the output directory, before Hydra writes there.
+
+    Hydra creates the callback and copies it to other processes, so the invocation is on the class.
+    """
+
+    OVERRIDE: ClassVar[str] = f"++hydra.callbacks.front_door._target_={__name__}.FrontDoor"
+    call: ClassVar[Invocation]
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the configuration of a single run; end the process if it is wrong."""
+        with _exit_on_error():
+            for key in map(str, config):
+                if OmegaConf.is_missing(config, key):
+                    raise UserError(f"{key} is required; give it as {key}=VALUE")
+            check_limits(config)
+            if OmegaConf.select(config, "sweep.resume"):
+                raise UserError(f"sweep.resume={config.sweep.resume}: resumes a sweep: --multirun")
+            if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # else the first process holds it
+                _take_directory(config, self.call)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check what all jobs of a sweep share, and start it; end the process if it is wrong."""
+        with _exit_on_error():
+            check_limits(config)
+            from mnist_vision.sweeps.sweep import Sweep
+
+            self.call.sweep = Sweep(self.call.command, config, self.call.overrides, self.call.held)
+
+
+@contextmanager
+def _exit_on_error() -> Iterator[None]:
+    """End the process on an error: Hydra would turn an exception of a callback into a warning."""
+    try:
+        yield
+    except Exception as error:
+        fail(explain(error, list), 1)
+
+
+def _take_directory(config: DictConfig, call: Invocation) -> None:
+    """Check a resumed run, lock the run directory, and tell Hydra what it may write there."""
+    directory = RunDirectory(Path(config.hydra.run.dir).expanduser().absolute())
+    resumed, overwrite = call.resumed, bool(config.get("overwrite"))
+    resumes = False
+    if resumed is not None:
+        resumed.check(config)
+        resumes = resumed.directory is not None and directory.is_same(resumed.directory)
+    if overwrite and config.get("ckpt_path") and directory.holds(config.ckpt_path):
+        raise UserError(f"overwrite=true: would delete ckpt_path={shown(config.ckpt_path)}")
+    # Hydra does not expand ~.
+    config.hydra.run.dir = str(directory.path).replace("${", r"\${")
+    if resumes:
+        config.hydra.output_subdir = None  # keep Hydra's record of how the run was started
+    call.held.enter_context(directory.take(resumes=resumes, overwrite=overwrite))
+
+
+def read_arguments(call: Invocation, description: str, *, can_resume: bool) -> str:
+    """Rewrite the arguments as Hydra takes them; show `--help` and exit if it is among them.
+
+    Args:
+        call: The invocation, whose overrides and resumed run are set.
+        description: What the command does, for `--help`.
+        can_resume: Whether `ckpt_path` names a run to continue.
+
+    Returns:
+        The name of the configuration to compose.
+
+    Raises:
+        UserError: If the arguments are wrong.
+    """
+    parser = get_args_parser()
+    args = _parse_arguments(parser)
+    if args.multirun and (args.config_dir is not None or args.config_path is not None):
+        raise UserError(
+            "--multirun: not with --config-dir or --config-path; add a folder of configuration "
+            "with hydra.searchpath=[file://DIR]"
+        )
+    options = [argument for argument in sys.argv[1:] if argument not in args.overrides]
+    call.overrides = [_as_hydra_takes_it(each) for each in args.overrides]
+    config_name = args.config_name or call.command
+    if can_resume and not args.multirun:
+        call.resumed = find_resumed(call.overrides)
+    if call.resumed is not None:
+        if args.config_name is not None:
+            raise UserError("--config-name: not with ckpt_path, which brings the configuration")
+        config_name, call.overrides = ResumedRun.CONFIG_NAME, call.resumed.overrides
+    if args.help:
+        sys.stdout.write(help_text(description, _compose(config_name, call, args), parser))
+        sys.exit(0)
+    sys.argv[1:] = [*options, *call.overrides, FrontDoor.OVERRIDE]
+    return config_name
+
+
+def _parse_arguments(parser: ArgumentParser) -> Any:
+    """Parse the command line; end the process if an option is unknown."""
+    args, unknown = parser.parse_known_args()
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        if "=" in unknown[0]:
+            fail(f"{unknown[0]}: settings stand together, before or after options", 2)
+        fail(f"unknown option {unknown[0]}{similar(unknown[0], options)}; see --help", 2)
+    return args
+
+
+def _as_hydra_takes_it(override: str) -> str:
+    """Write `GROUP=null` as `GROUP=[]`; quote `GROUP=3` and a path that begins with `~`."""
+    key, _, value = override.partition("=")
+    if not key:
+        raise UserError(f"{override!r}: must be GROUP=CHOICE or KEY=VALUE")
+    if key.lstrip("+~") == "output_dir":
+        raise UserError("output_dir: follows hydra.run.dir=DIR or, in a sweep, hydra.sweep.dir=DIR")
+    if is_group(key) and value == "null":
+        return f"{key}=[]"
+    is_not_text = re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE) is not None
+    if value.startswith("~") or (is_group(key) and is_not_text):
+        return f"{key}={quoted_text(value)}"
+    return override
+
+
+def _compose(config_name: str, call: Invocation, args: Any) -> DictConfig:
+    """Compose the configuration for the help, with the folders that the options name."""
+    overrides = call.overrides
+    if args.config_dir is not None:
+        folder = quoted(f"file://{os.path.abspath(args.config_dir)}")
+        overrides = [f"hydra.searchpath=[{folder}]", *overrides]
+    conf_dir = CONF_DIR.parent / (args.config_path or CONF_DIR)
+    with initialize_config_dir(str(conf_dir), version_base="1.3"):
+        return compose(config_name, overrides, return_hydra_config=True)
