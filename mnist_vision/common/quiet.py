@@ -1,37 +1,37 @@
-"""Silences the notices of libraries that do not apply here, and no others."""
+"""Silence those notices of libraries that do not apply here."""
 
 import logging
 import os
 import warnings
 
-# MLflow and Weights & Biases report their use and their errors to their makers.
+# By default MLflow sends usage data, and Weights & Biases error reports, to their vendors.
 NO_REPORTS = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
 
 
 def quiet_libraries() -> None:
-    """Keeps the libraries' greetings, tips and inapplicable advice off the terminal.
+    """Keep greetings, tips and warnings of libraries that do not apply here off the terminal.
 
-    Nor do they report to their makers, unless the environment says that they may.
+    Also turn off telemetry, unless environment variables turn it on.
     """
     for name, value in NO_REPORTS.items():
         os.environ.setdefault(name, value)
     # These set their own level to INFO when they are imported.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # MLflow makes a new database and a new experiment for each run, which is as intended.
+    # Each run has an MLflow database of its own, with a new experiment.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.loggers.mlflow").addFilter(_is_not_new_experiment)
-    # The data is in memory: a worker process would only slow it down.
+    # The data is in memory, so worker processes would only slow loading down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # As it should: debug=overfit.
+    # The purpose of debug=overfit.
     warnings.filterwarnings("ignore", message="You requested to overfit but enabled .*")
-    # mAP@0.5 is mAP0.5 there.
+    # MLflow logs mAP@0.5 as mAP0.5.
     warnings.filterwarnings("ignore", message="MLFlow only allows .* characters in metric name.*")
-    # MLflow's own use of SQLAlchemy.
+    # MLflow calls SQLAlchemy like this.
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated.*")
-    # Lightning's own call, deprecated by torch.
+    # Lightning calls a function that torch deprecates.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-    # A resumed run writes where it was.
+    # A resumed run writes into its directory.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
 
 
