@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "mnist_vision"
-COMMANDS = {"train", "evaluate", "compare", "benchmark"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS = {script.removeprefix("mnist-vision-") for script in PROJECT["scripts"]}
 # Each room may import those above it, and no other room of its own line.
 LAYERS = [
     {"common"},

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.test_imports import COMMANDS
 
 
 def python(*args, cwd, path=None):
@@ -107,7 +108,7 @@ def test_the_editable_install_works_from_any_directory(tmp_path):
     assert conf == ROOT / "conf"
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "benchmark", "compare"])
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_console_scripts_answer(name, tmp_path):
     script = Path(sys.executable).with_name(f"mnist-vision-{name}")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The whole network against the one of torchvision's own modules, which shares its weights."""
+"""Our detector gives the results of torchvision's modules with the same weights."""
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ EVERYTHING = 10_000
 
 
 def single_digits(num_images=8):
-    """Images of 28 pixels a side, and their digits."""
+    """Return images of 28 pixels a side and their digits."""
     images, targets = synthetic_digits(num_images)
     return images / 255, label_ink(images / 255, targets)
 
 
 def scenes(num_images=6, size=64, most=4):
-    """0 to `most` digits of 14 pixels a side on each canvas, none of them touching."""
+    """Return canvases with 0 to `most` digits of 14 pixels a side that do not touch."""
     generator = torch.Generator().manual_seed(0)
     patches, targets = synthetic_digits(num_images * most)
     patches = patches[..., ::2, ::2] / 255
@@ -38,7 +38,7 @@ def scenes(num_images=6, size=64, most=4):
 
 
 def train(model, images, targets, num_steps):
-    """Leaves a model that says something."""
+    """Train a model until its predictions differ from each other."""
     optimizer = torch.optim.Adam(model.train().parameters(), lr=0.01)
     for _ in range(num_steps):
         optimizer.zero_grad()
@@ -49,16 +49,16 @@ def train(model, images, targets, num_steps):
 
 @pytest.fixture(params=[single_digits, scenes], ids=lambda make: make.__name__)
 def example(request):
-    """Images, their digits, our network and torchvision's."""
+    """Return images, their digits, our network and torchvision's."""
     torch.manual_seed(0)
     images, digits = request.param()
     model = FasterRCNN(
         widths=[4, 8],
         hidden=16,
         anchor_sizes=[14, 24],
-        num_sampled_anchors=EVERYTHING,
-        num_sampled_proposals=EVERYTHING,
-        positive_fraction=1.0,
+        rpn_batch_size_per_image=EVERYTHING,
+        box_batch_size_per_image=EVERYTHING,
+        box_positive_fraction=1.0,
     )
     train(model, images, digits, 20)
     size = images.shape[-1]
