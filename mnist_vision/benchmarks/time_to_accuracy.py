@@ -48,7 +48,7 @@ def _speedrun(config: DictConfig, seed: int) -> Results:
     settings.output_dir = str(run_dir)
     settings.data.root, settings.data.download = config.data.root, config.data.download
     run(settings)
-    return RunDirectory(run_dir).read_results()
+    return RunDirectory(run_dir).read(Results)
 
 
 def _beginner(root: Path, target: float) -> tuple[float, int, float]:

@@ -1,4 +1,4 @@
-"""Errors for people, and the checks that raise them."""
+"""Errors for people."""
 
 import signal
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that names the thing and says what to do."""
+    """An error that the user can fix: one line that names the thing and says what to do."""
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived. Not an Exception: nothing that mends errors may swallow it.
+    """A stop by SIGINT or SIGTERM. Not an Exception, so that no error handler swallows it.
 
     Args:
         signum: Number of the signal.
 
     Attributes:
-        exit_code: What the process exits with, by the convention of shells.
+        exit_code: Exit code of the process, by the convention of shells.
     """
 
     def __init__(self, signum: int) -> None:
@@ -25,9 +25,9 @@ class Stopped(BaseException):
 
 
 def stop_behind(error: BaseException) -> Stopped | None:
-    """The stop that an error came of, if any.
+    """Find the stop that caused an error, if any.
 
-    A library that a signal cuts short may tidy up, fail at that, and raise that failure instead:
+    A library that is interrupted may fail while it cleans up and raise that failure instead, as
     torch.save does.
     """
     cause: BaseException | None = error
@@ -70,7 +70,7 @@ def settings_of(group: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message; of its cause's, if it has none; else its name."""
+    """Get the first line of the message of an exception, or of its cause, or else its name."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     if lines:
         return lines[0].strip()

@@ -1,4 +1,4 @@
-"""Files that are never half-written, and folders that have one owner."""
+"""Write files atomically; lock directories; show paths."""
 
 import json
 import os
@@ -16,20 +16,17 @@ from mnist_vision.common.errors import UserError
 
 @contextmanager
 def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a temporary file beside `path` that takes its place once it is complete and on disk.
+    """Write to a temporary file beside `path`, and rename it when it is complete and on disk.
 
-    A crash, a full disk or an exception inside the block leaves the old file as it was. The folder
-    is made if it is missing.
-
-    Args:
-        path: The file to write or replace.
+    A crash, a full disk or an exception leaves the old file as it was. The folder is made if it is
+    missing.
 
     Yields:
-        A binary file to write the new contents to.
+        The temporary file, open for writing bytes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, not in $TMPDIR: os.replace is atomic within one filesystem only.
+    # Not in $TMPDIR: os.replace is atomic within one filesystem only.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -45,13 +42,13 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes one JSON object, atomically."""
+    """Write a JSON object atomically."""
     with write_atomically(path) as file:
         file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; an empty one if there is none, or none that can be read."""
+    """Read a JSON object; an empty one if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -61,12 +58,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def lock_directory(directory: Path, setting: str, *, waits: bool = False) -> Iterator[None]:
-    """Hold a directory for this process, so that no other run or sweep writes into it.
+    """Lock a directory for this process, so that no other run or sweep writes into it.
 
     Args:
         directory: An existing directory.
-        setting: What chooses another one, for the error.
-        waits: Whether to wait until another process lets go of it.
+        setting: The setting that names the directory, for the error.
+        waits: Whether to wait until another process releases it.
 
     Raises:
         UserError: If another process holds it, or it cannot be written to.
@@ -90,7 +87,7 @@ def lock_directory(directory: Path, setting: str, *, waits: bool = False) -> Ite
 
 
 def shown(path: str | os.PathLike[str]) -> Path:
-    """A path for people: relative where it lies below the folder of the command."""
+    """Shorten a path for people: relative if it is below the folder of the command."""
     start = HydraConfig.get().runtime.cwd if HydraConfig.initialized() else os.getcwd()
     absolute = Path(start, path)
     return absolute.relative_to(start) if absolute.is_relative_to(start) else absolute
@@ -103,7 +100,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut, where the platform can open folders."""
+    """Make a rename survive a power cut, if the platform can open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_DIRECTORY)

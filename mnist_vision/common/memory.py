@@ -1,6 +1,6 @@
-"""When memory that was freed goes back to the system: between jobs, not between steps.
+"""Keep freed memory during training; return it to the system between jobs.
 
-Both functions speak to glibc's malloc; where there is another, they leave it alone.
+Both functions configure glibc's malloc, and do nothing for another one.
 """
 
 import ctypes
@@ -15,13 +15,12 @@ _KEPT_BYTES = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Has malloc keep what is freed, for the next step.
+    """Make malloc keep freed memory for the next step.
 
-    Otherwise a large block goes back to the system at once, and each step asks for the same pages
-    again, which the system clears first: a sixth of the time of training on a CPU. No figure
-    changes.
+    Otherwise a large block goes back to the system at once, and each step gets new pages that the
+    system has to clear: a sixth of the time of training on a CPU. No result changes.
 
-    Source: the idea of PyTorch's tuning guide, which takes another allocator to the same end,
+    Source of the idea: PyTorch's tuning guide, which uses another allocator,
     https://pytorch.org/tutorials/recipes/recipes/tuning_guide.html.
     """
     libc = _glibc()
@@ -31,7 +30,7 @@ def keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Gives back what is free, after a job; objects that only hold each other are freed first."""
+    """Collect garbage, and return free memory to the system."""
     gc.collect()
     libc = _glibc()
     if libc is not None:

@@ -1,1 +1,1 @@
-"""Getting MNIST, checking it, batching it, augmenting it."""
+"""Download MNIST, verify it, batch it, augment it."""

@@ -1,4 +1,4 @@
-"""Small random distortions of digits, drawn per image and applied to a whole batch at once."""
+"""Random distortions of digits, different for each image and applied to a whole batch at once."""
 
 import math
 from typing import Annotated
@@ -12,10 +12,10 @@ from mnist_vision.common.checks import Share, checked
 
 
 class RandomAffine:
-    """Rotates, scales and shifts each image by its own random amounts, about the centre.
+    """Rotate, scale and shift each image at random, about its centre.
 
-    torchvision's transform of the same name draws one set of amounts for a whole batch; this one
-    draws a set per image, on the device of the images, and resamples bilinearly in one call.
+    torchvision's transform of the same name distorts all images of a batch alike. This one draws
+    amounts for each image, on its device, and resamples the batch bilinearly in one call.
 
     Args:
         degrees: Largest rotation either way, in degrees, 0 to 180.
@@ -39,13 +39,13 @@ class RandomAffine:
         self.scale = scale
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Distorts a batch.
+        """Distort a batch.
 
         Args:
             images: `Tensor[B, C, H, W]` float.
 
         Returns:
-            A tensor of the same shape; what comes from outside an image is 0.
+            A tensor of the same shape; pixels from outside an image are 0.
         """
         if not (self.degrees or self.shift or self.scale):
             return images
@@ -54,8 +54,8 @@ class RandomAffine:
         amounts = torch.rand(4, len(images), device=images.device, dtype=images.dtype) * 2 - 1
         angle = amounts[0] * math.radians(self.degrees)
         zoom = torch.exp(amounts[1] * -math.log1p(self.scale))
-        # affine_grid wants the inverse map, from output to input positions, both in [-1, 1] (half
-        # a side is 1): undo the shift, then the rotation and the change of size.
+        # affine_grid takes the inverse map, from output to input positions in [-1, 1] (half a side
+        # is 1): undo the shift, then the rotation and the change of size.
         right = amounts[2] * (2 * self.shift / width)
         down = amounts[3] * (2 * self.shift / height)
         cosine, sine = zoom * angle.cos(), zoom * angle.sin()

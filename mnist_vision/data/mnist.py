@@ -1,4 +1,4 @@
-"""The four files of MNIST on disk: where they are, whether they are intact, what they hold.
+"""Read and verify the four files of MNIST.
 
 Data: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits",
 http://yann.lecun.com/exdb/mnist/, CC BY-SA 3.0.
@@ -17,7 +17,7 @@ from torch import Tensor
 from mnist_vision.common.errors import UserError
 
 NUM_CLASSES = 10
-MISSED = -1  # the prediction where a network finds no digit
+MISSED = -1  # the prediction of a network that finds no digit
 IMAGE_SIZE = 28  # pixels a side
 # Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1].
 PIXEL_MEAN = 0.1307
@@ -28,9 +28,9 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class IdxFile:
-    """An uncompressed IDX file: its name, the shape of its uint8 contents and its fingerprint.
+    """An uncompressed IDX file of bytes: its name, shape and md5.
 
-    The header is a magic number and one 32-bit count a dimension.
+    The header is a magic number and a 32-bit size for each dimension.
     """
 
     name: str
@@ -39,12 +39,12 @@ class IdxFile:
 
     @property
     def header_size(self) -> int:
-        """Bytes before the data."""
+        """Bytes of the header."""
         return 4 + 4 * len(self.shape)
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """Bytes of the file."""
         return self.header_size + math.prod(self.shape)
 
 
@@ -61,30 +61,27 @@ FILES: dict[Split, tuple[IdxFile, IdxFile]] = {
 
 
 class CorruptFileError(UserError):
-    """A file is missing, or does not hold the bytes of MNIST."""
+    """A file of MNIST is missing or damaged."""
 
 
 def raw_folder(root: str | os.PathLike[str]) -> Path:
-    """The folder of the IDX files under a torchvision data root."""
+    """Get the folder of the IDX files in a torchvision data root."""
     return Path(root).expanduser() / "MNIST" / "raw"
 
 
 def all_files() -> list[IdxFile]:
-    """The four files, training split first."""
+    """List the four files, training split first."""
     return [file for files in FILES.values() for file in files]
 
 
 def read_idx(folder: Path, expected: IdxFile) -> Tensor:
-    """Reads one file, every byte of which must be that of MNIST.
-
-    The size is compared before anything is read, so that an absurd file costs no memory, and the
-    md5 of the whole stands for every other check of header, counts and labels.
+    """Read a file, and verify its size, before it costs memory, and its md5.
 
     Returns:
         A uint8 tensor of the expected shape.
 
     Raises:
-        CorruptFileError: If the file is missing, of another size, or holds other bytes.
+        CorruptFileError: If the file is missing or damaged.
     """
     path = folder / expected.name
     try:
@@ -102,7 +99,7 @@ def read_idx(folder: Path, expected: IdxFile) -> Tensor:
 
 
 def load_split(root: str | os.PathLike[str], split: Split) -> tuple[Tensor, Tensor]:
-    """Loads one official split.
+    """Load an official split.
 
     Args:
         root: A torchvision data root: the files lie in `root`/MNIST/raw.
@@ -120,7 +117,7 @@ def load_split(root: str | os.PathLike[str], split: Split) -> tuple[Tensor, Tens
 
 
 def faults(folder: Path) -> dict[str, str]:
-    """What is wrong with the four files in `folder`: a message for each bad file, by name."""
+    """Check the four files in a folder; return a message for each bad one, by name."""
     found = {}
     for file in all_files():
         try:

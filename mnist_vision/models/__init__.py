@@ -1,4 +1,4 @@
-"""The architectures: `mnist_vision/models/NAME.py` holds the one class of architecture NAME."""
+"""The architectures: `mnist_vision/models/NAME.py` holds the class of the architecture NAME."""
 
 from importlib import import_module
 from inspect import getmembers, isabstract, isclass

@@ -10,7 +10,7 @@ from pathlib import Path
 from mnist_vision.common.errors import UserError
 from mnist_vision.runs.directory import JOB_FILE, RESULTS_FILE, RunDirectory
 from mnist_vision.runs.predictions import Digits
-from mnist_vision.runs.record import Results
+from mnist_vision.runs.record import Job, Results
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +168,7 @@ def _unreadable(error: OSError) -> Skipped:
 
 def _read_run(folder: Path) -> Run:
     directory = RunDirectory(folder)
-    results, predictions = directory.read_results(), directory.read_predictions()
+    results, predictions = directory.read(Results), directory.read_predictions()
     held = {"num_images": len(predictions.targets), "num_mistakes": predictions.num_mistakes}
     for name, number in held.items():
         stated = getattr(results.test, name)
@@ -182,7 +182,7 @@ def _read_run(folder: Path) -> Run:
 
 def _read_job(folder: Path) -> Incomplete | None:
     """Reads the record of a job that left no results; None if it was not to train a model."""
-    job = RunDirectory(folder).read_job()
+    job = RunDirectory(folder).read(Job)
     if job.model is None:
         return None
     if job.status == "completed":

@@ -1,1 +1,1 @@
-"""A run's directory and its records: this package alone reads and writes them."""
+"""The directory of a run and its records: only this package reads and writes them."""

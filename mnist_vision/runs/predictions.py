@@ -1,4 +1,4 @@
-"""The predictions of a test: `test_predictions.npz`."""
+"""The predictions on the test images: `test_predictions.npz`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ Digits = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Test digits in their order, and what a network said of each.
+    """Targets, predictions and scores of the test digits, in their order.
 
     Args:
         targets: `[N]` int64 in 0..9.
@@ -35,7 +35,7 @@ class Predictions:
         return int((self.preds != self.targets).sum())
 
     def write(self, path: Path) -> None:
-        """Write the three arrays, atomically."""
+        """Write the three arrays atomically."""
         with write_atomically(path) as file:
             np.savez_compressed(file, targets=self.targets, preds=self.preds, scores=self.scores)
 
@@ -44,18 +44,18 @@ class Predictions:
         """Read and check the three arrays.
 
         Raises:
-            UserError: If the file is missing, damaged, or holds other shapes, types or values.
+            UserError: If the file is missing or damaged, or has other shapes, types or values.
         """
         if not path.exists():
             raise UserError(f"{path.name}: is missing; without it no two runs can be compared")
         try:
-            # Opened here, for numpy leaves a damaged file open.
+            # numpy would leave a damaged file open.
             with path.open("rb") as file:
                 loaded = np.load(file, allow_pickle=False)
                 if not isinstance(loaded, NpzFile):
                     raise ValueError("no archive")
                 targets, preds, scores = (loaded[name] for name in ("targets", "preds", "scores"))
-        # Archive, decompressor and numpy each raise errors of their own, MemoryError among them.
+        # zipfile, zlib and numpy raise many kinds of errors, even MemoryError.
         except Exception as error:
             raise UserError(f"{path.name}: is damaged ({type(error).__name__})") from error
         _check(path.name, targets, preds, scores)

@@ -7,11 +7,12 @@ version 1, which did not name the best epoch, can still be read.
 import json
 import math
 import reprlib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mnist_vision.common.errors import UserError
+from mnist_vision.runs.directory import EVALUATION_FILE, JOB_FILE, RESULTS_FILE
 from mnist_vision.runs.old_names import rename_choices, rename_settings
 
 VERSION: Literal[2] = 2
@@ -59,6 +60,12 @@ class Record(BaseModel):
         return (self.model_dump_json(indent=2) + "\n").encode()
 
 
+class FileRecord(Record):
+    """A record with a file of its own in the directory of a run, `FILE`."""
+
+    FILE: ClassVar[str]
+
+
 class TrainFigures(Record):
     """Loss of the last epoch, and accuracy on the fixed sample of training images after it."""
 
@@ -98,7 +105,7 @@ class BestEpoch(Record):
     val_accuracy: Share
 
 
-class Results(Record):
+class Results(FileRecord):
     """The results of a completed run: `results.json`.
 
     Args:
@@ -119,6 +126,8 @@ class Results(Record):
         overrides: The overrides of the command line.
         settings: `runs.settings.figure_settings`; None in results of the first version.
     """
+
+    FILE: ClassVar[str] = RESULTS_FILE
 
     version: Literal[1, 2] = VERSION
     architecture: Name
@@ -167,8 +176,10 @@ class Results(Record):
         return history
 
 
-class Evaluation(Record):
+class Evaluation(FileRecord):
     """The figures of a checkpoint on the test images: `evaluation.json`."""
+
+    FILE: ClassVar[str] = EVALUATION_FILE
 
     version: Literal[1] = 1
     architecture: Name
@@ -177,7 +188,7 @@ class Evaluation(Record):
     seconds: dict[str, NonNegative]
 
 
-class Job(Record):
+class Job(FileRecord):
     """A job of a sweep, from its start on: `job.json`.
 
     Args:
@@ -190,6 +201,8 @@ class Job(Record):
         reason: Why it failed or stopped.
         seconds: Time it took; None before it ends.
     """
+
+    FILE: ClassVar[str] = JOB_FILE
 
     version: Literal[1] = 1
     number: Count

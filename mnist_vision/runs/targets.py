@@ -1,8 +1,8 @@
-"""Which classes and functions the settings of a checkpoint may name.
+"""Check which classes and functions the settings of a checkpoint name.
 
-A checkpoint is a file from anywhere, and Hydra calls whatever `_target_` names. So settings that
-were read from one may name what the configuration of this program names, and the public optimizers,
-callbacks, loggers and profilers of torch and Lightning: nothing else is ever made from them.
+Hydra calls whatever a `_target_` names, and a checkpoint may come from anywhere. So its settings
+may name only the targets of this configuration, and the public optimizers, callbacks, loggers and
+profilers of torch and Lightning.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Any
 from mnist_vision.common.errors import UserError
 from mnist_vision.runs.settings import OUTPUT_DIR, quoted
 
-# Public classes of these modules, by the base class that makes them what they are.
+# Public classes of these modules, if they derive from this base class.
 _LIBRARIES = {
     "torch.optim": "torch.optim.Optimizer",
     "lightning.pytorch.callbacks": "lightning.pytorch.callbacks.Callback",
@@ -23,22 +23,22 @@ _LIBRARIES = {
     "lightning.pytorch.profilers": "lightning.pytorch.profilers.Profiler",
 }
 
-# Parts that write files, and how they call the folder: theirs lie in the run directory.
+# Groups of parts that write files, and their names for a folder, which is in the run directory.
 _WRITING_GROUPS = ("callbacks", "logger", "trainer")
 _PATH_KEYS = ("dirpath", "save_dir", "default_root_dir", "dir")
 
 
 def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: str) -> None:
-    """Refuse settings that would make something else than a part of this program.
+    """Refuse settings with foreign targets, or with folders outside the run directory.
 
     Args:
         settings: Settings of a checkpoint, nested.
         conf_dir: The folder of the configuration.
-        typed: Keys that the user has typed on the command line: what they name is trusted.
-        where: What the settings were read from, for the error.
+        typed: Keys on the command line, whose values are trusted.
+        where: The source of the settings, for the error.
 
     Raises:
-        UserError: Naming the key and what it names.
+        UserError: Naming the key and its value.
     """
     known = _configured_targets(conf_dir)
     for key, value in _leaves(settings):
@@ -58,7 +58,7 @@ def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: 
 
 
 def _is_path_elsewhere(key: str, value: str) -> bool:
-    """Whether a part that writes files would write them outside the run directory."""
+    """Test whether a part would write files outside the run directory."""
     group, leaf = key.partition(".")[0], key.rpartition(".")[2]
     is_path = "/" in value or leaf in _PATH_KEYS
     is_inside = OUTPUT_DIR in value and ".." not in value
@@ -71,7 +71,7 @@ def _configured_targets(conf_dir: Path) -> set[str]:
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in nested settings, by its dotted key."""
+    """Iterate over the texts in nested settings, by dotted key."""
     if isinstance(node, dict):
         for key, child in node.items():
             yield from _leaves(child, f"{prefix}.{key}" if prefix else str(key))

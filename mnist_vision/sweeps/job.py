@@ -13,7 +13,7 @@ from mnist_vision.common.errors import Stopped
 from mnist_vision.common.files import lock_directory
 from mnist_vision.common.memory import release_memory
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.record import Job
+from mnist_vision.runs.record import Job, Results
 from mnist_vision.runs.settings import figure_settings, typed_overrides
 
 RESUME = "sweep.resume"
@@ -44,14 +44,14 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
     """
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
     with lock_directory(directory.path, "hydra.sweep.dir", waits=True):
-        earlier = directory.find_job()
+        earlier = directory.find(Job)
         job = _new_job(earlier)
-        results = directory.find_results()
+        results = directory.find(Results)
         if results is None or results.settings != figure_settings(config):
             return _run(task, config, explain, directory, job)
         seconds = earlier.seconds if earlier is not None else None
         job = job.model_copy(update={"status": "completed", "seconds": seconds})
-        directory.write_job(job)
+        directory.write(job)
         log.info("%s, before", _describe(job, directory))
         return results.best.val_accuracy
 
@@ -75,7 +75,7 @@ def _run(
     """Run the task, and record how it ends."""
     if directory.last_checkpoint.exists():
         config.ckpt_path = str(directory.last_checkpoint)
-    directory.write_job(job)
+    directory.write(job)
     started = time.perf_counter()
     value, status, reason = None, "completed", None
     try:
@@ -92,7 +92,7 @@ def _run(
     finally:
         seconds = round(time.perf_counter() - started, 3)
         job = job.model_copy(update={"status": status, "reason": reason, "seconds": seconds})
-        directory.write_job(job)
+        directory.write(job)
         release_memory()  # networks and trainers refer to each other, and would stay
     log.info(_describe(job, directory))
     return value

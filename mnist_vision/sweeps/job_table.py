@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_vision.runs.directory import JOB_FILE, RunDirectory
-from mnist_vision.runs.record import Job
+from mnist_vision.runs.record import Job, Results
 
 # The directory of a job that started, and its record.
 StartedJob = tuple[RunDirectory, Job]
@@ -14,7 +14,7 @@ StartedJob = tuple[RunDirectory, Job]
 def read_jobs(folder: Path) -> list[StartedJob]:
     """Read the records of the jobs that started, in the order of their numbers."""
     directories = [RunDirectory(path.parent) for path in folder.rglob(JOB_FILE)]
-    found = [(directory, directory.find_job()) for directory in directories]
+    found = [(directory, directory.find(Job)) for directory in directories]
     return sorted(
         ((directory, job) for directory, job in found if job is not None),
         key=lambda each: (each[1].number, each[0].path.name),
@@ -79,7 +79,7 @@ def _outcome(started: StartedJob | None) -> dict[str, str]:
     if job.status in ("running", "stopped"):  # "running", but the sweep has ended: it was killed
         row["status"] = "interrupted"
     if job.status == "completed":
-        results, test = directory.find_results(), directory.find_test()
+        results, test = directory.find(Results), directory.find_test()
         if results is not None:
             row["val accuracy"] = f"{results.best.val_accuracy:.4f}"
             # The record of a resumed job counts from the resumption, the results from the start.

@@ -48,7 +48,7 @@ def evaluate_checkpoint(config: DictConfig) -> float:
         test=outcome.figures(),
         seconds={"test": outcome.seconds},
     )
-    path = RunDirectory(config.output_dir).write_evaluation(evaluation, outcome.to_record())
+    path = RunDirectory(config.output_dir).write(evaluation, outcome.to_record())
     log.info("%s from %s", model.architecture, shown(config.ckpt_path))
     for line in figure_lines(evaluation.test):
         log.info(line)

@@ -99,7 +99,7 @@ def run(config: DictConfig) -> float:
         tested, epoch = _load_best(parts.trainer)
         outcome = run_test(tested, parts.datamodule, accelerator=config.trainer.accelerator)
         results = _make_results(parts, config, outcome, epoch)
-        directory.write_results(results, outcome.to_record())
+        directory.write(results, outcome.to_record())
         _log_test(parts, config, tested, outcome)
     finally:
         _finish_wandb()
@@ -194,7 +194,7 @@ def _load_weights(parts: Parts, config: DictConfig, directory: RunDirectory) -> 
             parts.model.load_pretrained()
         return
     num_epochs, max_epochs = epochs_done(parts.checkpoint), config.trainer.max_epochs
-    is_complete = directory.find_results() is not None
+    is_complete = directory.find(Results) is not None
     if num_epochs > max_epochs or (num_epochs == max_epochs and is_complete):
         raise UserError(
             f"ckpt_path={shown(config.ckpt_path)}: has finished epoch {num_epochs} of "

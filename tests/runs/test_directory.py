@@ -3,6 +3,7 @@ import pytest
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory
 from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.record import Evaluation, Job, Results
 from tests.report.fixtures import write_job, write_run
 
 
@@ -71,14 +72,14 @@ def test_a_run_is_found_from_its_checkpoint_and_a_copy_lies_in_none(tmp_path):
 
 def test_results_and_predictions_are_written_and_read(tmp_path):
     first = RunDirectory(write_run(tmp_path / "first"))
-    results, predictions = first.read_results(), first.read_predictions()
+    results, predictions = first.read(Results), first.read_predictions()
     second = RunDirectory(tmp_path / "second")
-    second.write_results(results, predictions)
-    assert second.read_results() == results
+    second.write(results, predictions)
+    assert second.read(Results) == results
     assert (second.read_predictions().scores == predictions.scores).all()
     assert second.find_test() == results.test
-    assert second.find_job() is None
-    assert RunDirectory(tmp_path).find_results() is None
+    assert second.find(Job) is None
+    assert RunDirectory(tmp_path).find(Results) is None
 
 
 def test_results_of_a_run_that_goes_on_are_kept_by_their_own_epoch(tmp_path):
@@ -95,16 +96,20 @@ def test_results_of_a_run_that_goes_on_are_kept_by_their_own_epoch(tmp_path):
 
 
 def test_a_job_is_written_and_read(tmp_path):
-    job = RunDirectory(write_job(tmp_path / "a")).read_job()
-    RunDirectory(tmp_path / "b").write_job(job)
-    assert RunDirectory(tmp_path / "b").read_job() == job
+    job = RunDirectory(write_job(tmp_path / "a")).read(Job)
+    RunDirectory(tmp_path / "b").write(job)
+    assert RunDirectory(tmp_path / "b").read(Job) == job
     (tmp_path / "b" / "job.json").write_text("{")
-    assert RunDirectory(tmp_path / "b").find_job() is None
+    assert RunDirectory(tmp_path / "b").find(Job) is None
 
 
 @pytest.mark.parametrize(
-    "read", ["read_results", "read_predictions", "read_evaluation", "read_job"]
+    "read",
+    [
+        RunDirectory.read_predictions,
+        *(lambda directory, kind=kind: directory.read(kind) for kind in (Results, Evaluation, Job)),
+    ],
 )
 def test_what_is_missing_is_named(tmp_path, read):
     with pytest.raises(UserError, match=r"(results|predictions|evaluation|job).*: is missing"):
-        getattr(RunDirectory(tmp_path), read)()
+        read(RunDirectory(tmp_path))

@@ -8,7 +8,7 @@ from tests.report.fixtures import write_run
 def record(folder, number, *overrides, **changes):
     content = {"status": "completed", "seconds": 90.0} | changes
     asked = {"overrides": list(overrides), "requests": [list(overrides)]}
-    RunDirectory(folder).write_job(Job(number=number, **asked, **content))
+    RunDirectory(folder).write(Job(number=number, **asked, **content))
 
 
 def test_a_search_has_a_row_for_each_trial_and_a_column_for_what_varies(tmp_path):
