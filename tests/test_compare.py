@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from mnist_vision import compare
-from tests.conftest import ROOT
 from tests.report.fixtures import write_job, write_run
 
 
@@ -67,7 +66,7 @@ def test_folders_and_globs_and_another_place_for_the_report(run_main, tmp_path):
     assert (tmp_path / "there" / "report" / "report.html").exists()
 
 
-def test_damage_and_failures_are_told_and_the_others_go_on(run_main, tmp_path):
+def test_damage_and_failures_are_listed_and_the_others_go_on(run_main, tmp_path):
     write_run(tmp_path / "good")
     (write_run(tmp_path / "bad") / "test_predictions.npz").unlink()
     write_job(tmp_path / "job")
@@ -131,7 +130,7 @@ def test_names_and_terminals_of_other_alphabets(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"0.9900 ? 0.0000" in done.stdout
-    assert "?/0" in (tmp_path / "outputs" / "report" / "report.html").read_text()
+    assert "?/0" in (tmp_path / "outputs" / "comparison" / "report.html").read_text()
 
 
 def test_an_unknown_option_is_refused(run_main):
@@ -163,9 +162,3 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path):
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "error: stopped by SIGINT\n")
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
-
-
-def test_the_templates_are_in_the_package():
-    folder = Path(compare.__file__).parent / "report" / "templates"
-    assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "style.css"}
-    assert '"mnist_vision.report" = ["templates/*"]' in (ROOT / "pyproject.toml").read_text()

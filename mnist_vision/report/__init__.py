@@ -1,1 +1,1 @@
-"""The comparison of finished runs: selection, statistics, and the report of its sections."""
+"""The comparison of finished runs: selection, statistics, and a report made of sections."""

@@ -1,40 +1,37 @@
-"""Which runs belong together: those of one setting, and settings tested on the same digits."""
+"""Groups runs: those of one setting, and settings tested on the same digits."""
 
 import hashlib
 import json
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_vision.report.selection import Run, Skipped
-from mnist_vision.report.statistics import (
-    Interval,
-    mean,
-    mean_interval,
-    proportion_interval,
-    standard_deviation,
-)
+from mnist_vision.report.quantities import QUANTITIES
+from mnist_vision.report.selection import Incomplete, Run, Selection, Skipped
+from mnist_vision.report.statistics import Interval, mean_interval, proportion_interval
 from mnist_vision.runs.predictions import Digits
 
-# Overrides that say where a run writes and how it was started, not what it was.
+# Overrides that do not belong into a label: where a run writes and how it was started.
 _UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download"}
 _UNNAMED_GROUPS = {"search", "sweep", "hydra", "logger"}
-# More settings than this would not be a name any more.
+# Labels that differ in more settings than this get a number instead.
 _MAX_DISTINCTIONS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
     Args:
-        label: What it is called: short, and no other setting's.
-        runs: One a seed, by seed.
+        label: A short name, different from that of every other setting.
+        runs: One run for each seed, by seed.
     """
 
     label: str
@@ -42,7 +39,7 @@ class Setting:
 
     @property
     def representative(self) -> Run:
-        """The run of the lowest seed: whichever it is, its test result did not choose it."""
+        """The run of the lowest seed, so that no test result has chosen it."""
         return self.runs[0]
 
     @property
@@ -51,34 +48,43 @@ class Setting:
         return self.representative.results.architecture
 
     @property
-    def is_right(self) -> NDArray[np.bool_]:
-        """`[N]`: whether the representative is right, digit by digit."""
-        return np.equal(self.representative.preds, self.representative.targets)
+    def is_correct(self) -> NDArray[np.bool_]:
+        """`[N]`: whether the representative's prediction is correct, for each digit."""
+        return np.equal(self.representative.predictions, self.representative.targets)
 
     def values(self, name: str) -> list[float]:
-        """A figure of each run."""
-        return [run.figures[name] for run in self.runs]
+        """A quantity of each run."""
+        return [QUANTITIES[name].of(run) for run in self.runs]
 
     def mean(self, name: str) -> float:
-        """A figure's mean over the runs."""
-        return mean(self.values(name))
+        """A quantity's mean over the runs."""
+        return fmean(self.values(name))
+
+    def show_mean(self, name: str) -> str:
+        """A quantity's mean over the runs, as text."""
+        return QUANTITIES[name].show(self.mean(name))
 
     def standard_deviation(self, name: str) -> float | None:
-        """A figure's standard deviation over the runs; None of a single one."""
-        return standard_deviation(self.values(name))
+        """A quantity's standard deviation over the runs; None for a single run."""
+        return stdev(self.values(name)) if len(self.runs) > 1 else None
+
+    def show_deviation(self, name: str) -> str:
+        """A quantity's standard deviation as text; "" for a single run."""
+        deviation = self.standard_deviation(name)
+        return "" if deviation is None else f"± {QUANTITIES[name].show(deviation)}"
 
     @cached_property
     def interval(self) -> Interval:
-        """The 95 % interval of test accuracy: over seeds or, of a single run, over images."""
+        """The 95 % interval of test accuracy: over seeds or, for a single run, over images."""
         if len(self.runs) > 1:
             return mean_interval(self.values("test_accuracy"))
         run = self.representative
         return proportion_interval(len(run.targets) - run.num_mistakes, len(run.targets))
 
     def per_epoch(self, name: str) -> list[float]:
-        """A column of the history, a mean over the runs; as long as the shortest of them."""
+        """A column of the history, averaged over the runs; as long as the shortest history."""
         rows = zip(*(run.results.history for run in self.runs), strict=False)
-        return [mean([row[name] for row in same_epoch]) for same_epoch in rows]
+        return [fmean([row[name] for row in same_epoch]) for same_epoch in rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +93,11 @@ class SharedTest:
 
     Args:
         settings: By validation accuracy, the best first.
+        name: Name of the set of digits: A, B, ...
     """
 
     settings: tuple[Setting, ...]
+    name: str
 
     @property
     def targets(self) -> Digits:
@@ -97,41 +105,80 @@ class SharedTest:
         return self.settings[0].representative.targets
 
     @property
-    def num_runs(self) -> int:
-        """How many runs the settings have together."""
-        return sum(len(setting.runs) for setting in self.settings)
+    def runs(self) -> list[Run]:
+        """All runs of all settings."""
+        return [run for setting in self.settings for run in setting.runs]
+
+    def file_name(self, stem: str) -> str:
+        """Name of a plot's file, different for each set of digits."""
+        return f"{stem}.png" if self.name == "A" else f"{stem}_{self.name}.png"
 
 
-def group(runs: Iterable[Run]) -> tuple[list[SharedTest], list[Skipped]]:
-    """Puts together what belongs together.
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What the report shows.
 
-    A run that did not keep its settings stands by itself. Of runs with the same settings and the
-    same seed, which are not independent, the last counts, by the names of their folders.
+    Args:
+        tests: The settings by the digits they were tested on, most settings first.
+        incomplete: Jobs that left no results.
+        skipped: What could not be read.
+        repeats: Runs that are not counted, because a later run has the same settings and seed.
+    """
 
-    Returns:
-        The tests, that of most settings first, and the runs that do not count.
+    tests: list[SharedTest]
+    incomplete: list[Incomplete]
+    skipped: list[Skipped]
+    repeats: list[Skipped]
+
+    @property
+    def settings(self) -> list[Setting]:
+        """All settings."""
+        return [setting for test in self.tests for setting in test.settings]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs that are counted."""
+        return [run for test in self.tests for run in test.runs]
+
+
+def group(selection: Selection) -> Comparison:
+    """Group runs by setting, and settings by the digits they were tested on.
+
+    A run that did not keep its settings is a setting of its own. Runs with the same settings and
+    seed are not independent: only the last one, by the name of its folder, is counted.
     """
     by_key: dict[str, dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in sorted(runs, key=lambda run: str(run.folder)):
+    for run in sorted(selection.runs, key=lambda run: str(run.folder)):
         by_key[_key(run)][run.results.seed].append(run)
     repeats = [
-        Skipped(run.folder, f"has the settings and the seed of {last.folder}, which counts")
+        Skipped(run.folder, f"not counted: {last.folder} has the same settings and seed")
         for seeds in by_key.values()
         for *earlier, last in seeds.values()
         for run in earlier
     ]
     ordered = [tuple(seeds[seed][-1] for seed in sorted(seeds)) for seeds in by_key.values()]
-    settings = _distinguish([Setting(_label(one_each[0]), one_each) for one_each in ordered])
+    settings = _make_labels_unique([Setting(_label(runs[0]), runs) for runs in ordered])
     settings.sort(key=lambda setting: (-setting.mean("val_accuracy"), setting.label))
-    by_test: dict[bytes, list[Setting]] = defaultdict(list)
+    by_digits: dict[bytes, list[Setting]] = defaultdict(list)
     for setting in settings:
-        by_test[setting.representative.targets.tobytes()].append(setting)
-    tests = [SharedTest(tuple(same)) for same in by_test.values()]
-    return sorted(tests, key=lambda test: -len(test.settings)), repeats
+        by_digits[setting.representative.targets.tobytes()].append(setting)
+    largest_first = sorted(by_digits.values(), key=lambda same: -len(same))
+    tests = [SharedTest(tuple(same), _letter(place)) for place, same in enumerate(largest_first)]
+    return Comparison(tests, selection.incomplete, selection.skipped, repeats)
+
+
+def best_settings(name: str, settings: Sequence[Setting]) -> list[Setting]:
+    """The settings with the best mean of a quantity; none if there are fewer than two."""
+    means = {setting: setting.mean(name) for setting in settings}
+    known = [value for value in means.values() if not math.isnan(value)]
+    if len(settings) < 2 or not known:
+        return []
+    best = max(known) if QUANTITIES[name].is_higher_better else min(known)
+    return [setting for setting, value in means.items() if value == best]
 
 
 def shorten_overrides(overrides: Sequence[str]) -> list[str]:
-    """Overrides as a name is made of them: the last part of each key, and short numbers."""
+    """Shorten overrides for a label: only the last part of each key, and short numbers."""
     short: list[str] = []
     for override in overrides:
         key, _, value = override.partition("=")
@@ -145,8 +192,12 @@ def shorten_overrides(overrides: Sequence[str]) -> list[str]:
     return short
 
 
+def _letter(place: int) -> str:
+    return chr(ord("A") + place) if place < 26 else str(place + 1)
+
+
 def _key(run: Run) -> str:
-    """What runs of one setting share."""
+    """Make a text that is the same for all runs of a setting."""
     if run.results.settings is None:
         return str(run.folder)
     settings = {name: value for name, value in run.results.settings.items() if name != "seed"}
@@ -155,42 +206,43 @@ def _key(run: Run) -> str:
 
 
 def _label(run: Run) -> str:
+    architecture = run.results.architecture
     if run.results.settings is None:
-        return f"{run.results.architecture} {run.folder.resolve().name}"
+        return f"{architecture} {run.folder.resolve().name}"
     words = shorten_overrides(run.results.overrides)
-    # lab/cnn says the architecture already.
-    is_said = bool(words) and run.results.architecture in words[0].split("/")
-    return " ".join(words if is_said else [run.results.architecture, *words])
+    # The name of an experiment, such as lab/cnn, may contain the architecture.
+    is_named = bool(words) and architecture in words[0].split("/")
+    return " ".join(words if is_named else [architecture, *words])
 
 
 def _short_number(value: str) -> str:
-    """Searches propose numbers of seventeen digits."""
+    """Shorten the numbers of 17 digits that searches propose."""
     try:
         return f"{float(value):.3g}" if len(value) > 8 else value
     except ValueError:
         return value
 
 
-def _distinguish(settings: list[Setting]) -> list[Setting]:
-    """Gives settings of the same name what they differ in or, at the last, a number."""
+def _make_labels_unique(settings: list[Setting]) -> list[Setting]:
+    """Add to equal labels the values in which the settings differ, or a number."""
     by_label: dict[str, list[Setting]] = defaultdict(list)
     for setting in settings:
         by_label[setting.label].append(setting)
-    named = []
+    unique = []
     for label, same in by_label.items():
         flat = [_flatten(setting.representative.results.settings) for setting in same]
-        keys = sorted({key for one in flat for key in one})
-        varied = [key for key in keys if len({one.get(key) for one in flat}) > 1]
-        for number, (setting, own) in enumerate(zip(same, flat, strict=True), 1):
-            words = [f"{key.rpartition('.')[2]}={own.get(key)}" for key in varied]
+        keys = sorted({key for values in flat for key in values})
+        varied = [key for key in keys if len({values.get(key) for values in flat}) > 1]
+        for number, (setting, values) in enumerate(zip(same, flat, strict=True), 1):
+            words = [f"{key.rpartition('.')[2]}={values.get(key)}" for key in varied]
             if len(words) > _MAX_DISTINCTIONS or (len(same) > 1 and not words):
                 words = [f"({number})"]
-            named.append(replace(setting, label=" ".join([label, *words])))
-    return named
+            unique.append(replace(setting, label=" ".join([label, *words])))
+    return unique
 
 
 def _flatten(node: Any, prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted keys and what stands behind them, without the seed."""
+    """Flatten nested settings to dotted keys and values as text, without the seed."""
     if not isinstance(node, dict):
         return {prefix[:-1]: str(node)}
     flat: dict[str, str] = {}

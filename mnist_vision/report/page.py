@@ -1,68 +1,32 @@
-"""The report: one HTML page that needs nothing else, its Markdown, its CSV and its plots."""
+"""The report: report.html, which needs no other file, report.md, results.csv and the plots."""
 
 import base64
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from tabulate import tabulate
 
-from mnist_vision.report import plots
-from mnist_vision.report.grouping import SharedTest, group
-from mnist_vision.report.hard_digits import Hardest, find_hardest, load_pictures
-from mnist_vision.report.headline import Tile, headline, tiles
+from mnist_vision.report.blocks import Block, Plots, Section
+from mnist_vision.report.grouping import Comparison, Setting, SharedTest, group
+from mnist_vision.report.plotting import COLOURS
+from mnist_vision.report.quantities import QUANTITIES, quantities_in
+from mnist_vision.report.sections import SECTIONS
 from mnist_vision.report.selection import Selection
-from mnist_vision.report.tables import (
-    MAX_ALL_PAIRS,
-    SUMMARY_COLUMNS,
-    Table,
-    compare_pairs,
-    csv_rows,
-    environments_table,
-    incomplete_table,
-    lab_table,
-    letter,
-    pairs_table,
-    runs_table,
-    said_table,
-    settings_table,
-    skipped_table,
-    summary_rows,
-    tests_table,
-)
 
 MAX_IN_SUMMARY = 10
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot.
-
-    Args:
-        file_name: What its file is called.
-        description: What it shows, for those who do not see it.
-        png: The file.
-    """
-
-    file_name: str
-    description: str
-    png: bytes
-
-    @property
-    def data_uri(self) -> str:
-        """The file as an address."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+MAX_LABEL = 40
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report, not yet written.
+    """A report that is not written yet.
 
     Args:
-        files: Contents by file name; the page is the last, so that it shows nothing not there yet.
+        files: Contents by file name. report.html is the last: when it is there, all files are.
         summary: Lines for the terminal.
     """
 
@@ -70,151 +34,110 @@ class Report:
     summary: list[str]
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """What there is to say of settings that were tested on the same digits.
-
-    Args:
-        name: What the digits are called: A, B, ...
-        test: The settings.
-        sentences: The headline.
-        tiles: Figures that stand out.
-        settings: A row a setting.
-        runs: A row a run.
-        curves: Loss and accuracy by epoch.
-        matrices: Confusion matrices.
-        costs: Accuracy by what it costs.
-        pairs: A row a pair; None of a single setting.
-        hardest: Digits that were got wrong; None of a single setting.
-        said: What each setting took the hardest for.
-        no_pictures: Why there are no pictures of digits; "" if there are.
-    """
-
-    name: str
-    test: SharedTest
-    sentences: list[str]
-    tiles: list[Tile]
-    settings: Table
-    runs: Table
-    curves: list[Plot]
-    matrices: list[Plot]
-    costs: list[Plot]
-    pairs: Table | None
-    hardest: Hardest | None
-    said: Table | None
-    no_pictures: str
-
-    @property
-    def plots(self) -> list[Plot]:
-        """All plots."""
-        return [*self.curves, *self.matrices, *self.costs]
-
-
 def make_report(selection: Selection) -> Report:
-    """Makes all files of a report, in memory."""
-    tests, repeats = group(selection.runs)
-    chapters = [_make_chapter(number, test) for number, test in enumerate(tests)]
-    settings = [setting for test in tests for setting in test.settings]
-    counted = [run for setting in settings for run in setting.runs]
-    left_out = [*selection.skipped, *repeats]
-    context = {
-        "chapters": chapters,
-        "num_runs": len(counted),
-        "num_settings": len(settings),
-        "lab": lab_table(settings, selection.incomplete),
-        "tests": tests_table(tests) if len(tests) > 1 else None,
-        "environments": environments_table(counted),
-        "incomplete": incomplete_table(selection.incomplete),
-        "skipped": skipped_table(left_out),
-        "max_curves": plots.MAX_CURVES,
-        "max_matrices": plots.MAX_MATRICES,
-        "max_all_pairs": MAX_ALL_PAIRS,
-        "colours": plots.COLOURS,
-    }
-    templates = Environment(
+    """Make all files of a report in memory."""
+    comparison = group(selection)
+    made = [(section, section.make_blocks(comparison)) for section in SECTIONS]
+    sections = [(section, blocks) for section, blocks in made if blocks]
+    all_plots = [block for _, blocks in sections for block in blocks if isinstance(block, Plots)]
+    files = {plot.file_name: plot.png for block in all_plots for plot in block.plots}
+    files["results.csv"] = _csv(comparison)
+    for name in ("report.md", "report.html"):
+        files[name] = _render(name, sections)
+    return Report(files, _summarise(comparison))
+
+
+def _render(template: str, sections: list[tuple[Section, list[Block]]]) -> bytes:
+    environment = Environment(
         loader=PackageLoader("mnist_vision.report"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["markdown"] = _escape_markdown
-    files = {plot.file_name: plot.png for chapter in chapters for plot in chapter.plots}
-    files["results.csv"] = _csv(csv_rows(tests, selection.incomplete)).encode(errors="replace")
-    for name in ("report.md", "report.html"):
-        files[name] = templates.get_template(name).render(context).encode(errors="replace")
-    return Report(files, _summarise(tests, selection, len(repeats)))
+    environment.filters |= {"markdown": _escape_markdown, "data_uri": _data_uri}
+    text = environment.get_template(template).render(sections=sections, colours=COLOURS)
+    return text.encode(errors="replace")
 
 
-def _make_chapter(number: int, test: SharedTest) -> Chapter:
-    name = letter(number)
-    suffix = f"_{name}" if number else ""
-    is_several = len(test.settings) > 1
-    pairs = compare_pairs(test)
-    images, no_pictures = load_pictures(test) if is_several else (None, "")
-    hardest = find_hardest(test, images) if is_several else None
-    return Chapter(
-        name=name,
-        test=test,
-        sentences=headline(test, pairs),
-        tiles=tiles(test),
-        settings=settings_table(test),
-        runs=runs_table(test),
-        curves=[
-            Plot(
-                f"curve_{key.replace('/', '_')}{suffix}.png",
-                f"{title} by epoch",
-                plots.plot_curves(test, key),
-            )
-            for key, title in plots.CURVES.items()
-        ],
-        matrices=[
-            Plot(
-                f"confusion_{place}{suffix}.png",
-                f"confusion matrix of {setting.label}",
-                plots.plot_confusion(setting),
-            )
-            for place, setting in enumerate(test.settings[: plots.MAX_MATRICES], 1)
-        ],
-        costs=[
-            Plot(f"cost_{key}{suffix}.png", f"test accuracy by {title}", plots.plot_cost(test, key))
-            for key, title in plots.COSTS.items()
-        ],
-        pairs=pairs_table(test, pairs) if is_several else None,
-        hardest=hardest,
-        said=said_table(test, hardest.by_all.shown) if hardest is not None else None,
-        no_pictures=no_pictures,
-    )
-
-
-def _summarise(tests: Sequence[SharedTest], selection: Selection, num_repeats: int) -> list[str]:
-    """What the terminal shows: the best settings by validation accuracy, and what is missing."""
-    lines = []
-    for test in tests:
-        shown = test.settings[:MAX_IN_SUMMARY]
-        table = tabulate(summary_rows(shown), SUMMARY_COLUMNS, disable_numparse=True)
-        lines += [f"tested on {len(test.targets):,} digits, by validation accuracy", table]
-        if len(test.settings) > len(shown):
-            lines.append(f"and {len(test.settings) - len(shown)} more settings in the report")
-        lines.append("")
-    lines += [f"{job.status}  {job.folder}: {job.reason}" for job in selection.incomplete]
-    lines += [f"skipped  {one.path}: {one.reason}" for one in selection.skipped]
-    if num_repeats:
-        lines.append(f"left out  {num_repeats} of the same settings and seed as a later run")
-    return lines
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    file = io.StringIO()
-    names = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(file, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, in a cell of a table too."""
+    """Escape text so that Markdown shows it unchanged, also in a cell of a table."""
     for character in "\\`*[]|":
         text = text.replace(character, f"\\{character}")
     return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _csv(comparison: Comparison) -> bytes:
+    """Write a row for each run, with all digits, and for each job that did not complete."""
+    rows = list(_csv_rows(comparison))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode(errors="replace")
+
+
+def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    for test in comparison.tests:
+        for setting in test.settings:
+            for run in setting.runs:
+                results = run.results
+                yield {
+                    "setting": setting.label,
+                    "architecture": results.architecture,
+                    "seed": results.seed,
+                    "status": "completed",
+                    "epochs": len(results.history),
+                    **{name: quantity.of(run) for name, quantity in QUANTITIES.items()},
+                    "num_trainable_parameters": results.num_trainable_parameters,
+                    "num_images": len(run.targets),
+                    "missed": results.test.missed,
+                    "weights": results.weights,
+                    "test_data": test.name,
+                    "device": results.environment.get("device"),
+                    "folder": run.folder,
+                    "reason": "",
+                }
+    for job in comparison.incomplete:
+        yield {
+            "setting": " ".join(job.overrides),
+            "architecture": job.model,
+            "status": job.status,
+            "folder": job.folder,
+            "reason": job.reason,
+        }
+
+
+def _summarise(comparison: Comparison) -> list[str]:
+    """List the best settings by validation accuracy, and the runs that are missing."""
+    lines = [line for test in comparison.tests for line in _summarise_test(test)]
+    lines += [f"{job.status}  {job.folder}: {job.reason}" for job in comparison.incomplete]
+    lines += [f"skipped  {one.path}: {one.reason}" for one in comparison.skipped]
+    if comparison.repeats:
+        number = len(comparison.repeats)
+        lines.append(f"left out  {number} with the same settings and seed as a later run")
+    return lines
+
+
+def _summarise_test(test: SharedTest) -> list[str]:
+    shown = test.settings[:MAX_IN_SUMMARY]
+    columns = ("setting", "seeds", *(one.title for one in quantities_in("terminal").values()))
+    table = tabulate(map(_summary_row, shown), columns, disable_numparse=True)
+    lines = [f"tested on {len(test.targets):,} digits, by validation accuracy", table]
+    if len(test.settings) > len(shown):
+        lines.append(f"and {len(test.settings) - len(shown)} more settings in the report")
+    return [*lines, ""]
+
+
+def _summary_row(setting: Setting) -> list[str]:
+    label = setting.label
+    short = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
+    values = []
+    for name in quantities_in("terminal"):
+        deviation = setting.show_deviation(name) if name == "test_accuracy" else ""
+        values.append(f"{setting.show_mean(name)} {deviation}".rstrip())
+    return [short, str(len(setting.runs)), *values]

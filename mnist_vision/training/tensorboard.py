@@ -8,12 +8,12 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torchmetrics.classification import MulticlassConfusionMatrix
 from torchvision.utils import make_grid
 
 from mnist_vision.data.boxes import locate
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.mnist import MISSED, NUM_CLASSES
+from mnist_vision.evaluation.confusion_matrix import draw_confusion_matrix
 from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.training.box_pictures import draw_boxes
@@ -70,7 +70,8 @@ def log_test(
         return
     writer = logger.experiment
     probabilities = model.probabilities(outcome.scores)
-    writer.add_figure("test/confusion_matrix", _confusion_matrix(outcome), step)
+    confusions = draw_confusion_matrix(outcome.targets.numpy(), outcome.predictions.numpy())
+    writer.add_figure("test/confusion_matrix", confusions, step)
     writer.add_figure("test/worst_mistakes", _worst_mistakes(outcome, probabilities), step)
     batch = _sample(datamodule.test_set, NUM_TEST_IMAGES, model)
     images, targets = datamodule.prepare_batch(batch)
@@ -100,40 +101,6 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def _confusion_matrix(outcome: TestResult) -> Figure:
-    metric = MulticlassConfusionMatrix(NUM_CLASSES)
-    is_found = outcome.predictions != MISSED
-    metric.update(outcome.predictions[is_found], outcome.targets[is_found])
-    counts = metric.compute()
-    off_diagonal = counts.clone().fill_diagonal_(0)
-    figure = _figure(6, 6)
-    axes = figure.subplots()
-    # Coloured by mistakes alone: beside a thousand hits, three misses would be invisible.
-    most = max(int(off_diagonal.max()), 4)
-    axes.imshow(off_diagonal.numpy(), cmap="Reds", vmin=0, vmax=most)
-    for true in range(NUM_CLASSES):
-        for predicted in range(NUM_CLASSES):
-            count = int(counts[true, predicted])
-            if count:
-                on_dark = true != predicted and count > most / 2
-                colour = "white" if on_dark else "grey" if true == predicted else "black"
-                axes.text(predicted, true, str(count), ha="center", va="center", color=colour)
-    axes.set(
-        xlabel="predicted",
-        ylabel="true",
-        xticks=range(NUM_CLASSES),
-        yticks=range(NUM_CLASSES),
-        title=_title(outcome),
-    )
-    return figure
-
-
-def _title(outcome: TestResult) -> str:
-    num_missed = int((outcome.predictions == MISSED).sum())
-    missed = f" ({num_missed} of them missed)" if num_missed else ""
-    return f"{len(outcome.mistakes)} mistakes{missed} on {len(outcome.targets):,} test digits"
 
 
 def _worst_mistakes(outcome: TestResult, probabilities: torch.Tensor) -> Figure:

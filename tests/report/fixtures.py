@@ -1,4 +1,4 @@
-"""Runs as training leaves them, without the training."""
+"""Writes runs as training would, without training."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mnist_vision.data.mnist import CorruptFileError, load_split
+from mnist_vision.report.grouping import Comparison, SharedTest, group
+from mnist_vision.report.selection import select
 
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -26,7 +28,7 @@ LAB = (
 
 
 def digits(num_images: int) -> np.ndarray:
-    """MNIST's test targets, where they are on this machine; else as good as them."""
+    """MNIST's test targets if they are on this machine, otherwise random digits."""
     try:
         return load_split("~/.cache/mnist_vision", "test")[1].numpy()[:num_images]
     except CorruptFileError:
@@ -37,15 +39,15 @@ def predict(targets: np.ndarray, accuracy: float, seed: int) -> np.ndarray:
     """Predictions whose mistakes lie, as real ones do, mostly on the same hard digits."""
     hardness = np.random.default_rng(99).gumbel(size=len(targets))
     rng = np.random.default_rng(seed)
-    felt = hardness + rng.gumbel(size=len(targets)) * 0.6
+    difficulty = hardness + rng.gumbel(size=len(targets)) * 0.6
     num_mistakes = round((1 - accuracy) * len(targets))
-    wrong = np.argsort(-felt)[:num_mistakes]
-    preds = targets.copy()
-    # What a digit is mistaken for is mostly the digit's own doing.
-    lure = (targets + np.random.default_rng(7).integers(1, 10, len(targets))) % 10
-    own = (targets + rng.integers(1, 10, len(targets))) % 10
-    preds[wrong] = np.where(rng.random(len(wrong)) < 0.8, lure[wrong], own[wrong])
-    return preds
+    wrong = np.argsort(-difficulty)[:num_mistakes]
+    predictions = targets.copy()
+    # Most networks mistake a hard digit for the same other digit.
+    usual = (targets + np.random.default_rng(7).integers(1, 10, len(targets))) % 10
+    random = (targets + rng.integers(1, 10, len(targets))) % 10
+    predictions[wrong] = np.where(rng.random(len(wrong)) < 0.8, usual[wrong], random[wrong])
+    return predictions
 
 
 def write_run(
@@ -55,7 +57,7 @@ def write_run(
     overrides: list[str] | None = None,
     seed: int = 0,
     targets: np.ndarray | None = None,
-    preds: np.ndarray | None = None,
+    predictions: np.ndarray | None = None,
     accuracy: float = 0.99,
     num_parameters: int = 100_000,
     seconds: float = 100.0,
@@ -71,9 +73,9 @@ def write_run(
     Settings, unless given, are the overrides. A change of None leaves the key out.
     """
     targets = digits(200) if targets is None else targets
-    preds = predict(targets, accuracy, seed) if preds is None else preds
+    predictions = predict(targets, accuracy, seed) if predictions is None else predictions
     overrides = [f"model={architecture}"] if overrides is None else overrides
-    exact = float((preds == targets).mean())
+    exact = float((predictions == targets).mean())
     rows = [
         {
             "epoch": epoch,
@@ -101,21 +103,21 @@ def write_run(
             "accuracy": round(exact, 6),
             "f1": round(exact - 0.0001, 6) if exact > 0.001 else exact,
             "num_images": len(targets),
-            "num_mistakes": int((preds != targets).sum()),
-            "missed": int((preds == -1).sum()),
+            "num_mistakes": int((predictions != targets).sum()),
+            "missed": int((predictions == -1).sum()),
         }
         | (test or {}),
         "seconds": {"fit": seconds, "test": milliseconds * len(targets) / 1000},
         "environment": ENVIRONMENT,
         "overrides": [*overrides, f"seed={seed}"],
-        "settings": {"seed": seed, "said": overrides} if settings is None else settings,
+        "settings": {"seed": seed, "overrides": overrides} if settings is None else settings,
     } | changes
     folder.mkdir(parents=True, exist_ok=True)
     kept = {key: value for key, value in results.items() if value is not None or key == "weights"}
     (folder / "results.json").write_text(json.dumps(kept))
-    scores = np.eye(11, dtype=np.float32)[preds][:, :10]
+    scores = np.eye(11, dtype=np.float32)[predictions][:, :10]
     np.savez_compressed(
-        folder / "test_predictions.npz", targets=targets, preds=preds, scores=scores
+        folder / "test_predictions.npz", targets=targets, preds=predictions, scores=scores
     )
     return folder
 
@@ -147,18 +149,29 @@ def write_many(root: Path, num_settings: int, num_seeds: int, num_images: int = 
         settings.append(("cnn", overrides, accuracy, 50_000 + 800 * hidden, 90 + hidden / 4, 0.05))
     for place, (architecture, overrides, accuracy, size, seconds, ms) in enumerate(settings):
         for seed in range(num_seeds):
-            preds = predict(targets, accuracy + rng.normal(0, 0.0005), 1000 * place + seed)
+            predictions = predict(targets, accuracy + rng.normal(0, 0.0005), 1000 * place + seed)
             if architecture == "faster_rcnn":
-                preds[np.flatnonzero(preds != targets)[:4]] = -1
+                predictions[np.flatnonzero(predictions != targets)[:4]] = -1
             write_run(
                 root / f"{architecture}_{place}_{seed}",
                 architecture=architecture,
                 overrides=overrides,
                 seed=seed,
                 targets=targets,
-                preds=preds,
+                predictions=predictions,
                 num_parameters=size,
                 seconds=seconds * rng.uniform(0.9, 1.2),
                 milliseconds=ms * rng.uniform(0.95, 1.1),
                 epochs=10,
             )
+
+
+def compare_runs(folder: Path) -> Comparison:
+    """Reads and groups the runs in a folder."""
+    return group(select([str(folder)]))
+
+
+def shared_test(folder: Path) -> SharedTest:
+    """Reads the runs in a folder, which were all tested on the same digits."""
+    (test,) = compare_runs(folder).tests
+    return test

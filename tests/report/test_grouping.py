@@ -3,31 +3,25 @@ import json
 import numpy as np
 import pytest
 
-from mnist_vision.report.grouping import group, shorten_overrides
-from mnist_vision.report.selection import select
-from tests.report.fixtures import digits, write_run
-
-
-def grouped(folder):
-    return group(select([str(folder)]).runs)
+from mnist_vision.report.grouping import shorten_overrides
+from tests.report.fixtures import compare_runs, digits, shared_test, write_run
 
 
 def labels(folder):
-    tests, _ = grouped(folder)
-    return sorted(setting.label for test in tests for setting in test.settings)
+    return sorted(setting.label for setting in compare_runs(folder).settings)
 
 
 def test_runs_that_differ_in_their_seed_are_one_setting(tmp_path):
     for seed in (10, 2, 0):
         write_run(tmp_path / f"{seed}", seed=seed, accuracy=0.95 + seed / 1000)
     write_run(tmp_path / "other", overrides=["optimizer.lr=0.1"], accuracy=0.9)
-    (test,), _ = grouped(tmp_path)
+    test = shared_test(tmp_path)
     assert [setting.label for setting in test.settings] == ["cnn", "cnn lr=0.1"]
     first = test.settings[0]
     assert [run.results.seed for run in first.runs] == [0, 2, 10]
     assert first.representative.results.seed == 0
     assert first.mean("test_accuracy") == pytest.approx((0.95 + 0.95 + 0.96) / 3)
-    assert test.num_runs == 4
+    assert len(test.runs) == 4
 
 
 def test_a_run_without_settings_stands_alone(tmp_path):
@@ -47,10 +41,11 @@ def strip(folder):
 def test_the_same_seed_again_does_not_count_twice(tmp_path):
     for name in ("a", "b", "c"):
         write_run(tmp_path / name)
-    (test,), repeats = grouped(tmp_path)
+    comparison = compare_runs(tmp_path)
+    (test,), repeats = comparison.tests, comparison.repeats
     assert [run.folder.name for run in test.settings[0].runs] == ["c"]
     assert [one.path.name for one in repeats] == ["a", "b"]
-    assert all("c, which counts" in one.reason for one in repeats)
+    assert all("c has the same settings and seed" in one.reason for one in repeats)
 
 
 def test_other_test_digits_are_another_test(tmp_path):
@@ -58,8 +53,9 @@ def test_other_test_digits_are_another_test(tmp_path):
     write_run(tmp_path / "b", overrides=["model.hidden=64"])
     write_run(tmp_path / "c", overrides=["data=scenes"], targets=digits(150))
     write_run(tmp_path / "d", overrides=["data=scenes"], targets=np.roll(digits(150), 1))
-    tests, _ = grouped(tmp_path)
-    assert [len(test.settings) for test in tests] == [2, 1, 1]
+    tests = compare_runs(tmp_path).tests
+    assert [(test.name, len(test.settings)) for test in tests] == [("A", 2), ("B", 1), ("C", 1)]
+    assert [test.file_name("cost") for test in tests] == ["cost.png", "cost_B.png", "cost_C.png"]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +92,20 @@ def test_settings_of_one_name_that_differ_in_much_have_numbers(tmp_path):
 
 def test_intervals_are_over_seeds_or_of_one_run_over_images(tmp_path):
     write_run(tmp_path / "one", overrides=["a=1"], accuracy=0.9)
-    (test,), _ = grouped(tmp_path)
+    test = shared_test(tmp_path)
     low, high = test.settings[0].interval
     assert (low, high) == pytest.approx((0.8506, 0.9344), abs=1e-4)  # Wilson, 180 of 200
     write_run(tmp_path / "two", overrides=["a=1"], seed=1, accuracy=0.9)
-    (test,), _ = grouped(tmp_path)
+    test = shared_test(tmp_path)
     assert test.settings[0].interval == pytest.approx((0.9, 0.9))
+
+
+def test_the_standard_deviation_divides_by_n_minus_1(tmp_path):
+    for seed, seconds in enumerate((1.0, 2.0, 4.0)):
+        write_run(tmp_path / f"{seed}", seed=seed, seconds=seconds)
+    write_run(tmp_path / "other", overrides=["a=1"])
+    several, single = sorted(shared_test(tmp_path).settings, key=lambda one: -len(one.runs))
+    assert several.standard_deviation("fit_seconds") == pytest.approx((14 / 6) ** 0.5)
+    assert several.show_deviation("fit_seconds") == "± 1.5"
+    assert single.standard_deviation("fit_seconds") is None
+    assert single.show_deviation("fit_seconds") == ""

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from mnist_vision.report.page import make_report
+from mnist_vision.report.sections import SECTIONS
 from mnist_vision.report.selection import select
 from tests.report.fixtures import digits, write_job, write_many, write_run
 
@@ -51,12 +52,15 @@ def test_every_link_leads_somewhere_on_the_page(lab):
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
-def test_both_reports_say_the_same(lab, name):
+def test_both_reports_have_the_same_contents(lab, name):
     content = text_of(lab, name)
     for expected in (
         "Which model, at what cost, and is the difference real?",
         "has the highest mean test accuracy",
-        "what chooses is validation accuracy",
+        "Choose a setting by its validation accuracy",
+        "Confusion matrices",
+        "Predictions of each setting",
+        "fewest parameters",
         "0.0872",
         "write-up",
         "Test data B",
@@ -83,6 +87,12 @@ def test_the_markdowns_tables_have_as_many_cells_as_columns(lab):
     for table in tables:
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(counts) == 1, table
+
+
+def test_every_section_is_in_both_reports(lab):
+    for section in SECTIONS:
+        assert f"{section.title}</h" in text_of(lab, "report.html")
+        assert re.search(f"^##? {re.escape(section.title)}$", text_of(lab, "report.md"), re.M)
 
 
 def test_a_run_is_a_row_of_the_csv(lab):
@@ -141,9 +151,11 @@ def test_more_settings_than_fit_say_which_are_shown(tmp_path):
         write_run(tmp_path / f"{number:02}", overrides=[f"n={number}"], accuracy=0.9 + number / 200)
     report = report_of(tmp_path)
     page = text_of(report, "report.html")
-    assert "Of 14 settings, the 10 of the best validation accuracy." in page
-    assert "Of 14 settings, the 12 of the best validation accuracy." in page
-    assert "With 14 settings, each is compared with the one of the best validation" in page
+    assert "Shown: the 10 of 14 settings with the highest validation accuracy." in page
+    assert "Shown: the 12 of 14 settings with the highest validation accuracy." in page
+    assert (
+        "Each of the 14 settings is compared with that of the highest validation accuracy." in page
+    )
     assert sum(name.startswith("confusion_") for name in report.files) == 12
     assert any("and 4 more settings" in line for line in report.summary)
 

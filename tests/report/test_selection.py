@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mnist_vision.common.errors import UserError
+from mnist_vision.report.quantities import QUANTITIES
 from mnist_vision.report.selection import select
 from tests.report.fixtures import write_job, write_run
 
@@ -58,14 +59,16 @@ def test_only_what_failed_is_no_comparison(tmp_path):
         select([str(tmp_path)])
 
 
-def test_figures_come_from_the_results(tmp_path):
+def test_quantities_come_from_the_results(tmp_path):
     write_run(tmp_path, accuracy=0.95, seconds=12.0, milliseconds=0.5)
     (run,) = select([str(tmp_path)]).runs
     assert run.num_mistakes == 10
-    assert run.figures["test_accuracy"] == 0.95
-    assert run.figures["fit_seconds"] == 12
-    assert run.figures["inference_ms"] == pytest.approx(0.5)
-    assert run.figures["val_accuracy"] == max(row["val/accuracy"] for row in run.results.history)
+    values = {name: quantity.of(run) for name, quantity in QUANTITIES.items()}
+    assert values["num_mistakes"] == 10
+    assert values["test_accuracy"] == 0.95
+    assert values["fit_seconds"] == 12
+    assert values["inference_ms"] == pytest.approx(0.5)
+    assert values["val_accuracy"] == max(row["val/accuracy"] for row in run.results.history)
 
 
 def test_results_of_the_present_version_are_read_too(tmp_path):
@@ -75,7 +78,7 @@ def test_results_of_the_present_version_are_read_too(tmp_path):
     best = {"epoch": 2, "val_accuracy": old.results.history[1]["val/accuracy"]}
     write_run(tmp_path / "new", version=2, best=best)
     (new,) = select([str(tmp_path / "new")]).runs
-    assert new.figures["val_accuracy"] == best["val_accuracy"] < old.figures["val_accuracy"]
+    assert new.results.best.val_accuracy == best["val_accuracy"] < old.results.best.val_accuracy
     assert old.results.best.epoch == 3
     assert old.results.version == 2
 

@@ -3,18 +3,7 @@
 import numpy as np
 import pytest
 
-from mnist_vision.report.statistics import (
-    holm,
-    mcnemar,
-    mean_interval,
-    proportion_interval,
-    standard_deviation,
-)
-
-
-def test_standard_deviation_divides_by_n_minus_1():
-    assert standard_deviation([1.0, 2.0, 4.0]) == pytest.approx((14 / 6) ** 0.5)
-    assert standard_deviation([0.99]) is None
+from mnist_vision.report.statistics import holm, mcnemar, mean_interval, proportion_interval
 
 
 def test_the_interval_of_a_mean_is_students():

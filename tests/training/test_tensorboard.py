@@ -21,12 +21,7 @@ from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.models.classifier import predict
 from mnist_vision.models.cnn import CNN
 from mnist_vision.training.run import run as run_training
-from mnist_vision.training.tensorboard import (
-    _confusion_matrix,
-    _worst_mistakes,
-    log_start,
-    log_test,
-)
+from mnist_vision.training.tensorboard import _worst_mistakes, log_start, log_test
 
 
 @pytest.fixture
@@ -43,21 +38,8 @@ def outcome():
     )
 
 
-def texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def test_the_confusion_matrix_counts_every_image(outcome):
-    figure = _confusion_matrix(outcome)
-    assert sum(int(text) for text in texts(figure)) == 20
-    assert figure.axes[0].get_title() == "2 mistakes on 20 test digits"
-
-
 def test_what_is_missed_is_shown_as_such(outcome):
     outcome.scores[4], outcome.predictions[4] = -torch.inf, MISSED
-    figure = _confusion_matrix(outcome)
-    assert sum(int(text) for text in texts(figure)) == 19
-    assert figure.axes[0].get_title() == "2 mistakes (1 of them missed) on 20 test digits"
     probabilities = CNN().probabilities(outcome.scores)
     titles = {axes.get_title() for axes in _worst_mistakes(outcome, probabilities).axes}
     assert "4 missed" in titles

@@ -1,0 +1,149 @@
+"""What sections of the report are made of; the two templates show each kind of block."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mnist_vision.report.grouping import Comparison, SharedTest
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a section."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the class, by which the templates tell blocks apart."""
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class Heading(Block):
+    """A heading inside a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph(Block):
+    """A paragraph; `style` is "lead" for large type, "soft" for a remark."""
+
+    text: str
+    style: str = ""
+
+
+class Tile(NamedTuple):
+    """A value in large type, its title, and the label of the setting that reached it."""
+
+    title: str
+    value: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Tiles(Block):
+    """Tiles side by side."""
+
+    tiles: list[Tile]
+
+
+class Cell(NamedTuple):
+    """A cell of a table.
+
+    Args:
+        text: The text.
+        note: A remark in small type.
+        is_best: Whether to mark the cell as the best of its column.
+        colour: Number of the setting's colour in plots, from 0; None for no colour.
+    """
+
+    text: str
+    note: str = ""
+    is_best: bool = False
+    colour: int | None = None
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """A table; text columns are aligned left, numbers right."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Cell]]
+    text_columns: tuple[str, ...] = ()
+
+
+class Plot(NamedTuple):
+    """A PNG file; `description` is its alternative text."""
+
+    file_name: str
+    description: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Plots(Block):
+    """Plots side by side."""
+
+    plots: list[Plot]
+
+
+class Picture(NamedTuple):
+    """A caption and a small picture above it, a PNG file; b"" for none."""
+
+    title: str
+    text: str
+    note: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Gallery(Block):
+    """Small pictures side by side."""
+
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class Details(Block):
+    """Blocks that are hidden until the reader opens them."""
+
+    summary: str
+    blocks: list[Block]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report.
+
+    Args:
+        title: Its heading, also in the navigation.
+        introduction: What it shows and how to read it.
+        make_blocks: Makes its contents; a section without contents is left out.
+    """
+
+    title: str
+    introduction: str
+    make_blocks: Callable[[Comparison], list[Block]]
+
+
+def for_each_test(
+    make_blocks: Callable[[SharedTest], list[Block]],
+) -> Callable[[Comparison], list[Block]]:
+    """Make blocks for each set of test digits, under its name if there are several sets."""
+
+    def make_all(comparison: Comparison) -> list[Block]:
+        blocks: list[Block] = []
+        for test in comparison.tests:
+            if len(comparison.tests) > 1:
+                blocks.append(Heading(f"Test data {test.name}"))
+            blocks += make_blocks(test)
+        return blocks
+
+    return make_all
+
+
+def limit_note(test: SharedTest, limit: int, verb: str = "Shown") -> list[Block]:
+    """Say which settings are shown if there are more than `limit`."""
+    total = len(test.settings)
+    text = f"{verb}: the {limit} of {total} settings with the highest validation accuracy."
+    return [Paragraph(text, "soft")] if total > limit else []
