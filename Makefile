@@ -1,10 +1,10 @@
-# Everything here sets itself up: a virtual environment in .venv, the packages, the data.
-# ARGS are handed on: make train ARGS="trainer.max_epochs=3"
+# Each target first installs what it needs into .venv. ARGS are passed to the command:
+# make train ARGS="trainer.max_epochs=3"
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# MAKE_TERMOUT: on a terminal pip shows what it downloads.
+# MAKE_TERMOUT is set on a terminal; there pip shows its progress.
 PIP := $(BIN)/python -m pip install $(if $(MAKE_TERMOUT),,--quiet) --disable-pip-version-check \
 	--constraint constraints.txt
 BASE := $(VENV)/.installed
@@ -17,7 +17,7 @@ ARGS ?=
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-install: $(BASE) ## Make the virtual environment and install what training needs (about 1.5 minutes, 5.9 GB)
+install: $(BASE) ## Create .venv and install what training needs (about 1.5 minutes, 5.9 GB)
 
 $(BASE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,7 +26,7 @@ $(BASE): pyproject.toml constraints.txt
 	$(PIP) --editable .
 	@touch $@
 
-# Tests, style and types need all extras too: another minute, another 0.6 GB.
+# Tests, style and types also need all extras: another minute and 0.6 GB.
 $(DEV): $(BASE)
 	$(PIP) --editable '.[dev]'
 	@touch $@
@@ -34,7 +34,7 @@ $(DEV): $(BASE)
 train: $(BASE) ## Train a CNN on MNIST and test it (about 3 minutes)
 	$(BIN)/python -m mnist_vision.train $(ARGS)
 
-lab: $(BASE) ## Train the lab's four networks, compare them in one report (about 20 minutes)
+lab: $(BASE) ## Train the lab's four networks and compare them in one report (about 20 minutes)
 	@$(BIN)/python -m mnist_vision.train search=lab hydra.sweep.dir=outputs/lab sweep.resume=true $(ARGS); \
 	status=$$?; test $$status -lt 128 || exit $$status; \
 	$(BIN)/python -m mnist_vision.compare outputs/lab --output outputs/lab && exit $$status
@@ -50,15 +50,15 @@ check: $(DEV) ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(DEV) ## Put style right
+format: $(DEV) ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(BASE) ## Measure speed against the usual ways (about 15 minutes)
+benchmark: $(BASE) ## Measure speed against baselines (about 15 minutes)
 	$(BIN)/python -m mnist_vision.benchmark $(ARGS)
 
-tensorboard: $(BASE) ## Look at all runs in TensorBoard
+tensorboard: $(BASE) ## Show all runs in TensorBoard
 	$(BIN)/tensorboard --logdir outputs
 
-clean: ## Remove the virtual environment and caches, not outputs
+clean: ## Remove .venv and caches, but not outputs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
