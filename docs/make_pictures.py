@@ -6,6 +6,7 @@ Needs Debian's `chromium` and a directory of runs with a report in it, as `make 
 """
 
 import argparse
+import json
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ WINDOW_EDGE = 100  # at most: the part of the window that is not page
 BOARD = {  # what TensorBoard shows, as parameters of its address
     "darkMode": "false",
     "smoothing": 0,
-    "tagFilter": "confusion_matrix|worst_mistakes|train/loss$|val/accuracy",
+    "tagFilter": "worst_mistakes|train/loss$|val/accuracy",
 }
 PICTURE_WIDTH = 1600
 GAP = 16
@@ -43,7 +44,8 @@ def main() -> None:
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs)]
         server = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
         try:
-            wait_for_runs(f"http://localhost:{port}/data/runs")
+            num_runs = len({path.parent for path in runs.rglob("events.out.tfevents.*")})
+            wait_for_runs(f"http://localhost:{port}/data/runs", num_runs)
             screenshot(f"http://localhost:{port}/?{urlencode(BOARD)}#timeseries", board)
         finally:
             server.terminate()
@@ -59,17 +61,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for_runs(url: str, timeout: float = 60) -> None:
-    """Wait until TensorBoard has read a run and lists it at `url`."""
+def wait_for_runs(url: str, num_runs: int, timeout: float = 60) -> None:
+    """Wait until TensorBoard lists all runs at `url`, then a little for it to read them."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         try:
-            if urlopen(url).read().strip() != b"[]":
+            if len(json.load(urlopen(url))) == num_runs:
+                time.sleep(5)
                 return
         except (URLError, ConnectionError):
             pass  # TensorBoard is still starting
         time.sleep(1)
-    raise TimeoutError(f"{url}: TensorBoard lists no run after {timeout} s")
+    raise TimeoutError(f"{url}: TensorBoard does not list {num_runs} runs after {timeout} s")
 
 
 def screenshot(url: str, path: Path) -> None:
