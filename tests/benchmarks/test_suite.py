@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mnist_vision.benchmarks import suite
+from mnist_vision.benchmarks import detector_speed, suite
 from mnist_vision.benchmarks.harness import Row
 from mnist_vision.common.errors import FieldError
 
@@ -33,3 +33,13 @@ def test_the_table_leaves_out_what_is_not_compared():
         ["data", "path", "788,146.64", "6,816.91", "images/s", "116", "times", "as", "fast"],
         ["answer", "0.50", "s"],
     ]
+
+
+def test_the_command_measures_an_epoch_and_the_detector(digits, monkeypatch, run_here):
+    monkeypatch.setattr(detector_speed, "NUM_BATCHES", 1)
+    monkeypatch.setattr(detector_speed, "NUM_WARMUPS", 1)
+    small = ("repeats=1", "data.val_size=100", "data.batch_size=8")  # 62 batches: enough to log
+    code, output = run_here("benchmark", "parts=[lightning,detector]", *small)
+    assert code == 0, output.err
+    for row in ("training epoch", "detector, training", "detector, detection"):
+        assert row in output.out
