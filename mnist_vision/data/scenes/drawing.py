@@ -41,12 +41,9 @@ def resample(tiles: Tensor, scales: Tensor, corners: Tensor, size: int) -> Tenso
 
     Args:
         tiles: `Tensor[N, 28, 28]` float.
-        scales: `Tensor[N]`.
-        corners: `Tensor[N, 2]`: x, y in pixels.
-        size: Side of the squares, in pixels.
-
-    Returns:
-        `Tensor[N, size, size]`.
+        scales: `Tensor[N]`: side of each tile over 28 px.
+        corners: `Tensor[N, 2]`: x, y of each tile in pixels.
+        size: Side of the squares in pixels.
     """
     centres = torch.arange(size, device=tiles.device) + 0.5
     # [N, 2, size]: for x and y, where each pixel of the square lies on the tile.

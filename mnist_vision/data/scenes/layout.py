@@ -151,13 +151,7 @@ class SceneRules:
 def _drawn_boxes(digits: DigitDataset, indices: Tensor, scales: Tensor) -> Tensor:
     """Find the ink box of each digit when it is drawn, relative to the corner of its tile.
 
-    Args:
-        digits: The digits to draw.
-        indices: `Tensor[R, M]` int64; -1 where there is no digit.
-        scales: `Tensor[R, M]`.
-
-    Returns:
-        `Tensor[R, M, 4]` float32; zeros where there is no digit.
+    Indices and scales are `[R, M]`, boxes `[R, M, 4]`; boxes are zeros where an index is -1.
     """
     largest = float(scales.max())
     margin = math.ceil(largest)  # resampling smears ink over half a tile's pixel
@@ -182,15 +176,8 @@ def _place(
 ) -> tuple[Tensor, Tensor]:
     """Try to place the digits of each scene, one after the other, in the first free place.
 
-    Args:
-        boxes: `Tensor[R, M, 4]`: ink boxes relative to the corners of their tiles.
-        canvas_sizes: `Tensor[R]` in pixels.
-        max_overlap: Largest intersection over union.
-        generator: Chooses the places.
-
-    Returns:
-        The corners of the tiles, `Tensor[R, M, 2]`, and whether all digits of a scene were placed,
-        `Tensor[R]` bool.
+    Boxes, `[R, M, 4]`, are relative to the corners of their tiles. The result is the corners,
+    `[R, M, 2]`, and whether all digits of a scene have a place, `[R]` bool.
     """
     rows = torch.arange(len(boxes))
     fits_all = torch.ones(len(boxes), dtype=torch.bool)

@@ -29,20 +29,12 @@ class MNISTScenesDataModule(MNISTDataModule):
     canvas.
 
     Args:
-        root: See `MNISTDataModule`, also for the other arguments of both.
-        canvas_sizes: See `SceneRules`, also for the next three.
-        num_digits: Fewest and most digits a scene.
-        scales: Smallest and largest scale of a digit.
-        max_overlap: Largest intersection over union of two digits of a scene.
+        root: As in `MNISTDataModule`, like `download`, `batch_size`, `eval_batch_size`, `val_size`,
+            `split_seed` and `augmentation`, with scenes in the place of images.
+        canvas_sizes: As in `SceneRules`, like `num_digits`, `scales` and `max_overlap`.
         num_train_scenes: Scenes an epoch, at least 1; the same ones in each.
         num_val_scenes: Validation scenes, at least 1.
         num_test_scenes: Test scenes, at least 1.
-        download: Whether the network may be used to get MNIST.
-        batch_size: Training scenes a step and device, at least 1.
-        eval_batch_size: Scenes a step in validation and test, at least 1.
-        val_size: How many of the 60,000 digits are for validation scenes.
-        split_seed: Seed of the split, and of all layouts.
-        augmentation: Distortion of the digits of training scenes, on the device; None for none.
 
     Raises:
         FieldError: If a setting is outside its range.
