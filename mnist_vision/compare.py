@@ -11,7 +11,7 @@ from mnist_vision.common.errors import UserError
 
 
 def main() -> None:
-    """Runs the command; an error is one line on standard error and exit code 1."""
+    """Run the command; report an error as one line on standard error and exit code 1."""
     options = _parser().parse_args()
     message, exit_code = "", 0
     try:
@@ -33,8 +33,8 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mnist_vision.compare",
-        description="Compares finished runs by their results and test predictions: one page, its "
-        "tables and its plots.",
+        description="Compare finished runs by their results and test predictions. Writes a page "
+        "with tables and plots.",
     )
     parser.add_argument(
         "runs",
@@ -47,13 +47,14 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         default="outputs/comparison",
         metavar="DIR",
-        help="where report.html, report.md, results.csv and the plots go (default: %(default)s)",
+        help="where to write report.html, report.md, results.csv and the plots "
+        "(default: %(default)s)",
     )
     return parser
 
 
 def _compare(arguments: Sequence[str], output: Path) -> None:
-    # These take seconds to import: not before the command line is known to be right.
+    # These take seconds to import, so the command line is checked first.
     from mnist_vision.common.files import shown, write_atomically
     from mnist_vision.common.quiet import quiet_libraries
     from mnist_vision.report.page import make_report
@@ -66,7 +67,7 @@ def _compare(arguments: Sequence[str], output: Path) -> None:
         with write_atomically(output / name) as file:
             file.write(content)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that has no ± is still to show the rest.
+        # Replace characters that the terminal cannot show, such as ±.
         sys.stdout.reconfigure(errors="replace")
     report.summary.append(f"report  {shown(output / 'report.html')}")
     sys.stdout.write("\n".join([*report.summary, ""]))

@@ -1,31 +1,18 @@
 """What sections of the report are made of; the two templates show each kind of block."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from mnist_vision.report.grouping import Comparison, SharedTest
 
 
-@dataclass(frozen=True)
-class Block:
-    """A part of a section."""
-
-    @property
-    def kind(self) -> str:
-        """Name of the class, by which the templates tell blocks apart."""
-        return type(self).__name__
-
-
-@dataclass(frozen=True)
-class Heading(Block):
+class Heading(NamedTuple):
     """A heading inside a section."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Paragraph(Block):
+class Paragraph(NamedTuple):
     """A paragraph; `style` is "lead" for large type, "soft" for a remark."""
 
     text: str
@@ -40,8 +27,7 @@ class Tile(NamedTuple):
     label: str
 
 
-@dataclass(frozen=True)
-class Tiles(Block):
+class Tiles(NamedTuple):
     """Tiles side by side."""
 
     tiles: list[Tile]
@@ -63,8 +49,7 @@ class Cell(NamedTuple):
     colour: int | None = None
 
 
-@dataclass(frozen=True)
-class Table(Block):
+class Table(NamedTuple):
     """A table; text columns are aligned left, numbers right."""
 
     columns: tuple[str, ...]
@@ -80,8 +65,7 @@ class Plot(NamedTuple):
     png: bytes
 
 
-@dataclass(frozen=True)
-class Plots(Block):
+class Plots(NamedTuple):
     """Plots side by side."""
 
     plots: list[Plot]
@@ -96,23 +80,23 @@ class Picture(NamedTuple):
     png: bytes
 
 
-@dataclass(frozen=True)
-class Gallery(Block):
+class Gallery(NamedTuple):
     """Small pictures side by side."""
 
     pictures: list[Picture]
 
 
-@dataclass(frozen=True)
-class Details(Block):
-    """Blocks that are hidden until the reader opens them."""
+class Details(NamedTuple):
+    """A table that is hidden until the reader opens it."""
 
     summary: str
-    blocks: list[Block]
+    table: Table
 
 
-@dataclass(frozen=True)
-class Section:
+Block = Heading | Paragraph | Tiles | Table | Plots | Gallery | Details
+
+
+class Section(NamedTuple):
     """A section of the report.
 
     Args:

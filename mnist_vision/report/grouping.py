@@ -43,11 +43,6 @@ class Setting:
         return self.runs[0]
 
     @property
-    def architecture(self) -> str:
-        """Name of the architecture."""
-        return self.representative.results.architecture
-
-    @property
     def is_correct(self) -> NDArray[np.bool_]:
         """`[N]`: whether the representative's prediction is correct, for each digit."""
         return np.equal(self.representative.predictions, self.representative.targets)

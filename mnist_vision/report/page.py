@@ -4,8 +4,7 @@ import base64
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from tabulate import tabulate
@@ -21,8 +20,7 @@ MAX_IN_SUMMARY = 10
 MAX_LABEL = 40
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """A report that is not written yet.
 
     Args:
@@ -55,9 +53,13 @@ def _render(template: str, sections: list[tuple[Section, list[Block]]]) -> bytes
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"markdown": _escape_markdown, "data_uri": _data_uri}
+    environment.filters |= {"markdown": _escape_markdown, "data_uri": _data_uri, "kind": _kind}
     text = environment.get_template(template).render(sections=sections, colours=COLOURS)
     return text.encode(errors="replace")
+
+
+def _kind(block: Block) -> str:
+    return type(block).__name__
 
 
 def _data_uri(png: bytes) -> str:
@@ -72,7 +74,7 @@ def _escape_markdown(text: str) -> str:
 
 
 def _csv(comparison: Comparison) -> bytes:
-    """Write a row for each run, with all digits, and for each job that did not complete."""
+    """Write a row for each run, in full precision, and for each job that did not complete."""
     rows = list(_csv_rows(comparison))
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -82,34 +84,28 @@ def _csv(comparison: Comparison) -> bytes:
 
 
 def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    for test in comparison.tests:
-        for setting in test.settings:
-            for run in setting.runs:
-                results = run.results
-                yield {
-                    "setting": setting.label,
-                    "architecture": results.architecture,
-                    "seed": results.seed,
-                    "status": "completed",
-                    "epochs": len(results.history),
-                    **{name: quantity.of(run) for name, quantity in QUANTITIES.items()},
-                    "num_trainable_parameters": results.num_trainable_parameters,
-                    "num_images": len(run.targets),
-                    "missed": results.test.missed,
-                    "weights": results.weights,
-                    "test_data": test.name,
-                    "device": results.environment.get("device"),
-                    "folder": run.folder,
-                    "reason": "",
-                }
+    settings = [(test.name, setting) for test in comparison.tests for setting in test.settings]
+    for name_of_test, setting in settings:
+        for run in setting.runs:
+            yield {
+                "setting": setting.label,
+                "architecture": run.results.architecture,
+                "seed": run.results.seed,
+                "status": "completed",
+                "epochs": len(run.results.history),
+                **{name: quantity.of(run) for name, quantity in QUANTITIES.items()},
+                "num_trainable_parameters": run.results.num_trainable_parameters,
+                "num_images": len(run.targets),
+                "missed": run.results.test.missed,
+                "weights": run.results.weights,
+                "test_data": name_of_test,
+                "device": run.results.environment.get("device"),
+                "folder": run.folder,
+                "reason": "",
+            }
     for job in comparison.incomplete:
-        yield {
-            "setting": " ".join(job.overrides),
-            "architecture": job.model,
-            "status": job.status,
-            "folder": job.folder,
-            "reason": job.reason,
-        }
+        request = {"setting": " ".join(job.overrides), "architecture": job.model}
+        yield request | {"status": job.status, "folder": job.folder, "reason": job.reason}
 
 
 def _summarise(comparison: Comparison) -> list[str]:

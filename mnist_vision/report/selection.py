@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.runs.directory import JOB_FILE, RESULTS_FILE, RunDirectory
@@ -34,8 +35,7 @@ class Run:
         return int((self.predictions != self.targets).sum())
 
 
-@dataclass(frozen=True)
-class Incomplete:
+class Incomplete(NamedTuple):
     """A job of a sweep that left no results.
 
     Args:
@@ -53,8 +53,7 @@ class Incomplete:
     reason: str
 
 
-@dataclass(frozen=True)
-class Skipped:
+class Skipped(NamedTuple):
     """A folder or file that is not used, and the reason."""
 
     path: Path

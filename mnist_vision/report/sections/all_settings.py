@@ -15,11 +15,8 @@ def settings_table(test: SharedTest) -> Table:
     columns.insert(after_accuracy, "95 % interval")
     rows = []
     for number, setting in enumerate(test.settings):
-        row = [
-            Cell(str(number + 1)),
-            Cell(setting.label, colour=number),
-            Cell(str(len(setting.runs))),
-        ]
+        row = [Cell(str(number + 1)), Cell(setting.label, colour=number)]
+        row.append(Cell(str(len(setting.runs))))
         for name, quantity in quantities.items():
             deviation = setting.show_deviation(name) if quantity.shows_deviation else ""
             row.append(Cell(setting.show_mean(name), deviation, setting in best[name]))
@@ -29,8 +26,7 @@ def settings_table(test: SharedTest) -> Table:
 
 
 def _make_blocks(test: SharedTest) -> list[Block]:
-    details = Details(f"All runs ({len(test.runs)})", [_runs_table(test)])
-    return [settings_table(test), details]
+    return [settings_table(test), Details(f"All runs ({len(test.runs)})", _runs_table(test))]
 
 
 def _interval(setting: Setting) -> Cell:

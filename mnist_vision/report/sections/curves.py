@@ -8,18 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from mnist_vision.report import plotting
 from mnist_vision.report.blocks import Block, Plot, Plots, Section, for_each_test, limit_note
 from mnist_vision.report.grouping import SharedTest
-from mnist_vision.report.plotting import (
-    COLOURS,
-    MAX_COLOURS,
-    clip_accuracy,
-    new_figure,
-    plain_label,
-    scale_accuracy,
-    to_png,
-    use_plain_numbers,
-)
 
 # Columns of the history.
 CURVES = {
@@ -42,11 +33,14 @@ def plot_curves(test: SharedTest, name: str) -> bytes:
     Returns:
         A PNG file.
     """
-    labels = [plain_label(setting.label, MAX_LABEL) for setting in test.settings[:MAX_COLOURS]]
+    labels = [
+        plotting.plain_label(setting.label, MAX_LABEL)
+        for setting in test.settings[: plotting.MAX_COLOURS]
+    ]
     num_columns = 2 if max(map(len, labels)) <= MAX_HALF_LABEL else 1
-    figure, axes = new_figure(4.8, 3.8 + 0.17 * math.ceil(len(labels) / num_columns))
+    figure, axes = plotting.new_figure(4.8, 3.8 + 0.17 * math.ceil(len(labels) / num_columns))
     lines = []
-    for setting, colour in zip(test.settings, COLOURS, strict=False):
+    for setting, colour in zip(test.settings, plotting.COLOURS, strict=False):
         for run in setting.runs if len(setting.runs) > 1 else ():
             values = [row[name] for row in run.results.history]
             _draw(axes, values, name, color=colour, lw=0.7, alpha=0.5)
@@ -54,15 +48,15 @@ def plot_curves(test: SharedTest, name: str) -> bytes:
         lines += _draw(axes, means, name, color=colour, lw=1.8, marker="o", ms=3.5)
     if name == "train/loss":
         axes.set_yscale("log")
-        use_plain_numbers(axes.yaxis)
+        plotting.use_plain_numbers(axes.yaxis)
     else:
-        scale_accuracy(axes)
+        plotting.scale_accuracy(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel=CURVES[name])
     figure.legend(
         lines, labels, loc="outside lower center", ncols=num_columns, fontsize=8, frameon=False
     )
-    return to_png(figure)
+    return plotting.to_png(figure)
 
 
 def _make_blocks(test: SharedTest) -> list[Block]:
@@ -74,11 +68,11 @@ def _make_blocks(test: SharedTest) -> list[Block]:
         )
         for name, title in CURVES.items()
     ]
-    return [*limit_note(test, MAX_COLOURS), Plots(plots)]
+    return [*limit_note(test, plotting.MAX_COLOURS), Plots(plots)]
 
 
 def _draw(axes: Axes, values: Sequence[float], name: str, **style: Any) -> list[Any]:
-    heights = np.maximum(values, 1e-6) if name == "train/loss" else clip_accuracy(values)
+    heights = np.maximum(values, 1e-6) if name == "train/loss" else plotting.clip_accuracy(values)
     return axes.plot(range(1, len(values) + 1), heights, **style)
 
 

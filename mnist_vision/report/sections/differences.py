@@ -3,14 +3,7 @@
 from dataclasses import dataclass
 from itertools import combinations
 
-from mnist_vision.report.blocks import (
-    Block,
-    Cell,
-    Paragraph,
-    Section,
-    Table,
-    for_each_test,
-)
+from mnist_vision.report.blocks import Block, Cell, Paragraph, Section, Table, for_each_test
 from mnist_vision.report.grouping import Setting, SharedTest
 from mnist_vision.report.statistics import CONFIDENCE, McNemar, holm, mcnemar
 
@@ -41,7 +34,7 @@ class Pair:
 
 
 def compare_pairs(test: SharedTest) -> list[Pair]:
-    """Compare all pairs of settings or, of many, each with that of the best validation accuracy."""
+    """Compare all pairs of settings or, of many, the first with each other one."""
     best, *others = test.settings
     is_few = len(test.settings) <= MAX_ALL_PAIRS
     pairs = list(combinations(test.settings, 2)) if is_few else [(best, other) for other in others]

@@ -54,7 +54,7 @@ def load_images(test: SharedTest) -> tuple[Images | None, str]:
     except CorruptFileError as error:
         return None, str(error)
     if not np.array_equal(targets.numpy(), test.targets):
-        return None, "these are not the test digits of MNIST, in its order"
+        return None, "these are not the test digits of MNIST in their order"
     return images.squeeze(1).numpy(), ""
 
 
@@ -69,7 +69,7 @@ def _make_blocks(test: SharedTest) -> list[Block]:
     if len(by_all):
         blocks += _gallery(test, images, by_all, MAX_SHARED)
         table = _predictions_table(test, by_all[:MAX_SHARED])
-        blocks.append(Details("Predictions of each setting", [table]))
+        blocks.append(Details("Predictions of each setting", table))
     for setting, indices in zip(test.settings, by_one, strict=True):
         if len(indices):
             blocks.append(Heading(f"Wrong only for {setting.label}: {len(indices)}"))

@@ -55,10 +55,8 @@ def _make_test_blocks(test: SharedTest) -> list[Block]:
 def _describe_differences(test: SharedTest) -> str:
     """Compare the setting with the highest validation accuracy with all others."""
     chosen, *others = test.settings
-    pairs = [pair for pair in compare_pairs(test) if chosen in (pair.first, pair.second)]
-    alike = [
-        pair.second if pair.first is chosen else pair.first for pair in pairs if not pair.is_real
-    ]
+    pairs = [pair for pair in compare_pairs(test) if pair.first is chosen]
+    alike = [pair.second for pair in pairs if not pair.is_real]
     rest = "the other setting" if len(others) == 1 else f"all {len(others)} other settings"
     if not alike:
         return f"{chosen.label} differs from {rest} by more than chance explains."

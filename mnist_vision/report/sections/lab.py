@@ -40,9 +40,7 @@ REPORTED = {
         (0.2536, 0.0872, 0.0663, 0.0539, 0.0445, 0.0405, 0.0345, 0.0322, 0.0269, 0.0245),
     ),
     "faster_rcnn": Reported(
-        "Faster R-CNN",
-        {"test_accuracy": 0.8960, "test_f1": 0.8608},
-        (0.0743, 0.0218, 0.0136),
+        "Faster R-CNN", {"test_accuracy": 0.8960, "test_f1": 0.8608}, (0.0743, 0.0218, 0.0136)
     ),
     "vgg16": Reported(
         "VGG16",
@@ -77,7 +75,7 @@ def _make_blocks(comparison: Comparison) -> list[Block]:
 
 def _settings_of(architecture: str, settings: Sequence[Setting]) -> list[Setting]:
     """Select the lab's recipe if it was run, otherwise all settings of the architecture."""
-    same = [setting for setting in settings if setting.architecture == architecture]
+    same = [one for one in settings if one.representative.results.architecture == architecture]
     recipe = f"lab/{architecture}"
     by_recipe = [one for one in same if one.label == recipe or one.label.startswith(f"{recipe} (")]
     return by_recipe or same[:MAX_SETTINGS]
@@ -86,11 +84,9 @@ def _settings_of(architecture: str, settings: Sequence[Setting]) -> list[Setting
 def _setting_row(
     setting: Setting, reported: Reported, best: dict[str, list[Setting]]
 ) -> list[Cell]:
-    figures = [
-        Cell(setting.show_mean(name), is_best=setting in best[name]) for name in QUANTITY_NAMES
-    ]
+    means = [Cell(setting.show_mean(name), is_best=setting in best[name]) for name in best]
     losses = _losses(setting.per_epoch("train/loss"))
-    return [Cell(setting.label, _note(setting, reported)), *figures, losses]
+    return [Cell(setting.label, _note(setting, reported)), *means, losses]
 
 
 def _missing_row(jobs: Sequence[Incomplete]) -> list[Cell]:
@@ -103,10 +99,9 @@ def _missing_row(jobs: Sequence[Incomplete]) -> list[Cell]:
 
 
 def _reported_row(reported: Reported) -> list[Cell]:
-    figures = [
-        Cell(QUANTITIES[name].show(reported.figures.get(name, math.nan))) for name in QUANTITY_NAMES
-    ]
-    return [Cell("the lab's write-up"), *figures, _losses(reported.losses)]
+    values = {name: reported.figures.get(name, math.nan) for name in QUANTITY_NAMES}
+    cells = [Cell(QUANTITIES[name].show(value)) for name, value in values.items()]
+    return [Cell("the lab's write-up"), *cells, _losses(reported.losses)]
 
 
 def _note(setting: Setting, reported: Reported) -> str:
@@ -129,9 +124,9 @@ def _losses(losses: Sequence[float]) -> Cell:
 
 SECTION = Section(
     "The lab",
-    "The figures of each architecture of the lab: those of our runs of the lab's recipe or, if it "
-    "was not run, of all settings of the architecture; below them those of the lab's write-up. "
-    "A dash is a figure that was not reported. Training accuracy is measured on 10,000 training "
-    "images, the loss per epoch on the images as they were augmented for training.",
+    "Our results for each architecture of the lab, above those of its write-up. Ours are from the "
+    "lab's recipe or, if it was not run, from all settings of the architecture. A dash is a value "
+    "that was not reported. Training accuracy is measured on 10,000 training images, the loss per "
+    "epoch during training, on augmented images.",
     _make_blocks,
 )

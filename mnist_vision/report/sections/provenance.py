@@ -3,13 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from mnist_vision.report.blocks import (
-    Block,
-    Cell,
-    Heading,
-    Section,
-    Table,
-)
+from mnist_vision.report.blocks import Block, Cell, Heading, Section, Table
 from mnist_vision.report.grouping import Comparison
 from mnist_vision.report.quantities import NOTHING
 from mnist_vision.report.selection import Run
@@ -27,12 +21,8 @@ def environments_table(runs: Sequence[Run]) -> Table:
 def _make_blocks(comparison: Comparison) -> list[Block]:
     blocks: list[Block] = [environments_table(comparison.runs)]
     jobs = [
-        [
-            Cell(str(job.folder), " ".join(job.overrides)),
-            Cell(job.model or NOTHING),
-            Cell(job.status),
-            Cell(job.reason),
-        ]
+        [Cell(str(job.folder), " ".join(job.overrides))]
+        + [Cell(text) for text in (job.model or NOTHING, job.status, job.reason)]
         for job in comparison.incomplete
     ]
     left_out = [*comparison.skipped, *comparison.repeats]

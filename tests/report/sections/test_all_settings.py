@@ -21,7 +21,7 @@ def test_a_run_is_a_row_with_the_metrics_that_only_it_has(tmp_path):
     write_run(tmp_path / "a", test={"mAP": 0.82})
     write_run(tmp_path / "b", seed=1)
     _, details = SECTION.make_blocks(compare_runs(tmp_path))
-    (table,) = details.blocks
+    table = details.table
     assert details.summary == "All runs (2)"
     assert [row[1].note for row in table.rows] == ["mAP 0.82", ""]
     assert [row[2].text for row in table.rows] == ["0", "1"]
