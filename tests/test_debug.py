@@ -1,9 +1,9 @@
-"""What the options of conf/debug are for."""
+"""The options of conf/debug do what their comments promise."""
 
 from tests.conftest import results_of
 
 
-def test_overfit_learns_its_two_batches_by_heart(run):
+def test_overfit_memorises_its_two_batches(run):
     results = results_of(run("debug=overfit", "trainer.max_epochs=50"))
     assert results["history"][0]["train/loss"] > 1
     assert results["train"]["loss"] < 0.1

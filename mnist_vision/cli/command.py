@@ -69,7 +69,7 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
             try:
                 message = call.sweep.close(message)
             except Exception as error:
-                message = explain(error, list)
+                message = explain(error)
     if message:
         fail(message, exit_code)
 
@@ -93,11 +93,11 @@ class Job:
         if hydra_config.mode == RunMode.MULTIRUN:
             from mnist_vision.sweeps.job import run_job
 
-            return run_job(self._check_and_run, config, lambda e: explain(e, list, log_file))
+            return run_job(self._check_and_run, config, partial(explain, log_file=log_file))
         try:
             return self._run(config)
         except Exception as error:
-            self.error = explain(error, list, log_file)
+            self.error = explain(error, log_file=log_file)
 
     def _check_and_run(self, config: DictConfig) -> Any:
         """Run one job of a sweep; a single run is checked by `FrontDoor`."""

@@ -33,13 +33,13 @@ EXTRAS = {
 
 
 def explain(
-    error: BaseException, known_keys: Callable[[], list[str]], log_file: Path | None = None
+    error: BaseException, known_keys: Callable[[], list[str]] = list, log_file: Path | None = None
 ) -> str:
     """Explain in one line what went wrong and, if known, what to do.
 
     Args:
         error: The exception.
-        known_keys: Returns the keys of the configuration; called only if a key is unknown.
+        known_keys: Returns the keys to suggest a similar one from; called only if one is unknown.
         log_file: The file with the traceback, if any; named if the error is an unexpected one.
     """
     if isinstance(error, InstantiationException) and error.__cause__ is not None:

@@ -25,7 +25,7 @@ from mnist_vision.common.conf import CONF_DIR, is_group
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import shown
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.settings import quoted, quoted_text
+from mnist_vision.runs.settings import check_unchanged, quoted, quoted_text
 
 if TYPE_CHECKING:  # a single run does not need it
     from mnist_vision.sweeps.sweep import Sweep
@@ -78,16 +78,15 @@ def _exit_on_error() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        fail(explain(error, list), 1)
+        fail(explain(error), 1)
 
 
 def _take_directory(config: DictConfig, call: Invocation) -> None:
     """Check a resumed run, lock the run directory, and tell Hydra what it may write there."""
     directory = RunDirectory(Path(config.hydra.run.dir).expanduser().absolute())
-    resumed, overwrite = call.resumed, bool(config.get("overwrite"))
-    resumes = False
+    resumed, resumes, overwrite = call.resumed, False, bool(config.get("overwrite"))
     if resumed is not None:
-        resumed.check(config)
+        check_unchanged(resumed.settings, config)
         resumes = resumed.directory is not None and directory.is_same(resumed.directory)
     if overwrite and config.get("ckpt_path") and directory.holds(config.ckpt_path):
         raise UserError(f"overwrite=true: would delete ckpt_path={shown(config.ckpt_path)}")

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mnist_vision.common.conf import CONF_DIR, is_group
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import shown
 from mnist_vision.runs.directory import RunDirectory, find_checkpoint
-from mnist_vision.runs.settings import check_unchanged, explain_change, find_change, quoted
+from mnist_vision.runs.settings import explain_change, find_change, quoted
 from mnist_vision.runs.targets import check_targets
 
 
@@ -37,14 +37,6 @@ class ResumedRun:
     settings: dict[str, Any]
     directory: RunDirectory | None
     overrides: list[str]
-
-    def check(self, config: DictConfig) -> None:
-        """Refuse a configuration that changes a setting which must not change.
-
-        Raises:
-            UserError: Naming the setting, the value it was trained with, and what to do.
-        """
-        check_unchanged(self.settings, config)
 
 
 def find_resumed(overrides: Sequence[str]) -> ResumedRun | None:
@@ -125,14 +117,11 @@ def _repeats(override: Override, choices: Mapping[str, Any]) -> bool:
 def _store(settings: Mapping[str, Any], composed_groups: Collection[str]) -> None:
     """Register the primary configuration: settings of the checkpoint, other groups composed."""
     primary = OmegaConf.load(CONF_DIR / "train.yaml")
-    defaults = [
+    primary.defaults = [
         entry
         for entry in primary.defaults
         if isinstance(entry, str)
         or any(str(key).startswith("override hydra") or key in composed_groups for key in entry)
     ]
     kept = {key: value for key, value in settings.items() if key not in composed_groups}
-    node = OmegaConf.to_container(OmegaConf.merge(primary, kept), resolve=False)
-    assert isinstance(node, dict)
-    node["defaults"] = OmegaConf.to_container(OmegaConf.create(defaults))
-    ConfigStore.instance().store(ResumedRun.CONFIG_NAME, node)
+    ConfigStore.instance().store(ResumedRun.CONFIG_NAME, OmegaConf.merge(primary, kept))

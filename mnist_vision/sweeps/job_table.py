@@ -31,7 +31,7 @@ def make_rows(started: list[StartedJob], planned: list[list[str]] | None) -> lis
     """
     if planned is None:
         planned = [job.overrides for _, job in started]
-    settings = [dict(_split(override) for override in overrides) for overrides in planned]
+    settings = [dict(each.split("=", 1) for each in overrides) for overrides in planned]
     keys = list(dict.fromkeys(key for one in settings for key in one))
     varied = [key for key in keys if len({one.get(key) for one in settings}) > 1]
     return [
@@ -60,11 +60,6 @@ def _find_newest(overrides: Sequence[str], started: list[StartedJob]) -> Started
     """Find the newest record of a planned job: the same overrides may have meant other settings."""
     found = [each for each in started if overrides in each[1].requests]
     return max(found, key=lambda each: os.path.getmtime(each[0].path / JOB_FILE), default=None)
-
-
-def _split(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key, value
 
 
 def _outcome(started: StartedJob | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The front door: what a user sees of a mistake."""
+"""Commands: what a user sees after a mistake or a signal."""
 
 import signal
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# What is typed, and what must be in the one line that comes back.
+# Arguments, and text that the one error line must contain.
 MISTAKES = {
     "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
     "lr=3": "unknown key lr; did you mean optimizer.lr?",
@@ -42,7 +42,7 @@ def test_a_mistake_is_one_line_and_leaves_no_directory(command, tmp_path, argume
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_required_is_said(command, tmp_path):
+def test_a_missing_required_setting_is_named(command, tmp_path):
     done = command("evaluate")
     assert done.returncode == 1
     assert done.stderr == "error: ckpt_path is required; give it as ckpt_path=VALUE\n"
@@ -59,7 +59,7 @@ def test_help_and_configuration_are_shown(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Mistakes that only the parts themselves can see: found before anything is trained.
+# Mistakes that only the constructors can find: reported before any training.
 LATE_MISTAKES = {
     "data.batch_size=0": "data.batch_size=0: must be a whole number of at least 1",
     "data.val_size=60000": "data.val_size=60000: must be a whole number from 10 to 59990",
@@ -86,7 +86,7 @@ MODEL_MISTAKES = {
 
 
 @pytest.mark.parametrize("arguments", MODEL_MISTAKES)
-def test_a_mistake_about_a_model_is_one_line_before_anything_is_read(run_task, arguments):
+def test_a_mistake_about_a_model_is_one_line_before_data_is_read(run_task, arguments):
     code, output = run_task("data.root=/dev/null", *arguments.split())
     assert code == 1
     assert output.err.startswith(f"error: {MODEL_MISTAKES[arguments]}")
@@ -126,7 +126,7 @@ def test_an_output_directory_that_cannot_be_made_is_named(run_task, tmp_path):
     assert "Not a directory" in output.err or "File exists" in output.err
 
 
-def test_an_unforeseen_error_says_where_its_traceback_is(run_task, monkeypatch):
+def test_an_unexpected_error_names_the_file_with_its_traceback(run_task, monkeypatch):
     def fail(*args, **kwargs):
         raise ZeroDivisionError("of all things")
 
@@ -138,7 +138,7 @@ def test_an_unforeseen_error_says_where_its_traceback_is(run_task, monkeypatch):
     assert "ZeroDivisionError: of all things" in log.read_text()
 
 
-def test_a_second_signal_does_not_cut_the_first_short(tmp_path):
+def test_a_second_signal_does_not_interrupt_the_cleanup(tmp_path):
     script = (
         "import os, signal, time\n"
         "from mnist_vision.cli.command import run_command\n"
@@ -158,7 +158,7 @@ def test_a_second_signal_does_not_cut_the_first_short(tmp_path):
     assert done.stderr == "error: stopped by SIGINT\n"
 
 
-def test_an_error_that_a_signal_brought_about_is_the_signal(tmp_path):
+def test_an_error_caused_by_a_signal_is_reported_as_the_signal(tmp_path):
     script = (
         "import os, signal, torch\n"
         "from mnist_vision.training.checkpoints import AtomicCheckpointIO\n"

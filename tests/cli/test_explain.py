@@ -17,7 +17,7 @@ def explained(error):
 
 
 def explained_override(*overrides):
-    """The explanation of what Hydra raises for a command line."""
+    """Explain what Hydra raises for a command line."""
     with (
         initialize_config_dir(str(CONF_DIR), version_base="1.3"),
         pytest.raises(Exception, match=r"\S") as error,
@@ -28,7 +28,7 @@ def explained_override(*overrides):
     return line
 
 
-def test_errors_for_people_are_given_as_they_are():
+def test_user_errors_are_shown_unchanged():
     assert explained(UserError("a.ckpt: gone")) == "a.ckpt: gone"
 
 
@@ -46,7 +46,7 @@ def test_the_cause_of_a_failed_instantiation_is_given_with_its_key():
     assert "\n" not in explained(error.value)
 
 
-def test_an_error_without_words_gives_those_of_its_cause():
+def test_an_error_without_a_message_shows_that_of_its_cause():
     error = RuntimeError()
     error.__cause__ = ValueError("\n\nthe reason\nand more")
     assert first_line(error) == "the reason"
@@ -122,7 +122,7 @@ def test_a_value_of_two_lines_is_one_line():
 
 
 @pytest.mark.parametrize("argument", ["vgg16", "model = cnn", "a,b=c"])
-def test_what_is_no_setting_is_told(argument):
+def test_an_argument_that_is_no_setting_is_explained(argument):
     expected = f"{argument}: must be GROUP=CHOICE or KEY=VALUE, without spaces around ="
     assert explained_override(argument) == expected
 

@@ -1,4 +1,4 @@
-"""Going on with a run through the front door, on synthetic digits."""
+"""Resumed runs through the command line, on synthetic digits."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def train(digits, run_task):
 
 @pytest.fixture
 def started(train, tmp_path):
-    """Starts a run of one epoch, in a directory of its own; gives the directory."""
+    """Train for one epoch in a new directory; return the directory."""
 
     def start(*settings, name="run"):
         code, output = train(*SHORT, *settings, f"hydra.run.dir={quoted(name)}")
@@ -48,7 +48,7 @@ def spoil(path, change):
     torch.save(checkpoint, path)
 
 
-# However the argument is written, Hydra reads it; so it is read here.
+# Every way to write the argument that Hydra accepts.
 WAYS = {
     "plain": "ckpt_path={}",
     "quoted": "ckpt_path='{}'",
@@ -96,7 +96,7 @@ def test_a_run_may_be_moved(train, started, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["hydra.searchpath", "--config-dir"])
-def test_a_run_of_a_configuration_from_elsewhere_goes_on_without_it(train, tmp_path, way):
+def test_a_run_continues_without_the_configuration_folder_it_was_started_with(train, tmp_path, way):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     experiment = "# @package _global_\ndefaults:\n  - override /optimizer: adamw\nseed: 7\n"
     (tmp_path / "mine" / "experiment" / "own.yaml").write_text(experiment)
@@ -136,7 +136,7 @@ REFUSED = {
 }
 
 
-def test_what_cannot_change_is_refused_in_one_line_and_nothing_is_written(train, started, tmp_path):
+def test_a_setting_that_must_not_change_is_refused_and_nothing_is_written(train, started, tmp_path):
     run_dir = started()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for argument, expected in REFUSED.items():
@@ -168,14 +168,14 @@ def test_what_may_change_is_applied_and_recorded(train, started, tmp_path, mnist
 
 
 @pytest.mark.parametrize("argument", ["logger=null", "~logger", "logger=[]"])
-def test_a_run_goes_on_without_a_logger(train, started, argument):
+def test_a_run_continues_without_a_logger(train, started, argument):
     run_dir = started()
     code, output = train(f"ckpt_path={last_of(run_dir)}", "trainer.max_epochs=2", argument)
     assert code == 0, output.err
     assert "train/lr" in results_of(run_dir)["history"][1]
 
 
-def test_a_checkpoint_among_those_of_another_run_goes_on_elsewhere(train, started, tmp_path):
+def test_a_checkpoint_in_the_directory_of_another_run_continues_elsewhere(train, started, tmp_path):
     first, second = started("seed=1", name="first"), started("seed=2", name="second")
     stray = second / "checkpoints" / "stray.ckpt"
     shutil.copy(last_of(first), stray)
@@ -187,7 +187,7 @@ def test_a_checkpoint_among_those_of_another_run_goes_on_elsewhere(train, starte
     assert results_of(elsewhere)["seed"] == 1
 
 
-def test_a_directory_may_be_named_in_any_way_of_hydras(train, started, tmp_path):
+def test_a_directory_may_be_named_in_any_way_that_hydra_accepts(train, started, tmp_path):
     run_dir = started()
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     code, output = train(
@@ -198,7 +198,7 @@ def test_a_directory_may_be_named_in_any_way_of_hydras(train, started, tmp_path)
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
-def test_damaged_results_are_made_again_and_kept(train, started):
+def test_damaged_results_are_written_again_and_kept(train, started):
     run_dir = started()
     first = results_of(run_dir)
     (run_dir / "results.json").write_text("{bad")
@@ -298,7 +298,7 @@ def test_a_checkpoint_that_was_tampered_with_runs_nothing(train, run_here, start
     assert not list(tmp_path.rglob("ran"))
 
 
-def test_scenes_are_tested_on_scenes_without_saying_so(train, run_here, tmp_path):
+def test_a_network_trained_on_scenes_is_tested_on_scenes_by_default(train, run_here, tmp_path):
     sizes = ("data.num_train_scenes=20", "data.num_val_scenes=10", "data.num_test_scenes=12")
     short = [each for each in SHORT if not each.startswith("model.")]
     short += ["model=faster_rcnn", "data=mnist_scenes", *sizes, "data.batch_size=10"]

@@ -1,4 +1,4 @@
-"""The output of a first run is the program's own."""
+"""A first run prints no notices of libraries."""
 
 import pytest
 

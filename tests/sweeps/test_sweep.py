@@ -1,4 +1,4 @@
-"""Sweeps through the front door: what runs, what is kept, and what the table says."""
+"""Sweeps through the command line: which jobs run, what is kept, what the table shows."""
 
 import csv
 import fcntl
@@ -38,13 +38,13 @@ def only_sweep(tmp_path):
 
 
 def figures(folder):
-    """The table without what may differ between a sweep and its repetition."""
+    """Return the table without the column that differs between repetitions."""
     return [{k: v for k, v in row.items() if k != "minutes"} for row in table_of(folder)]
 
 
 @pytest.fixture
 def sweep(digits, run_task):
-    """Runs a short sweep on synthetic digits in this process."""
+    """Run a short sweep on synthetic digits in this process."""
     return lambda *args: run_task("-m", *SHORT, *args)
 
 
@@ -92,7 +92,7 @@ def test_however_a_job_ends_it_ends_alone(sweep, tmp_path, monkeypatch, end):
     assert "Traceback" not in output.out + output.err
 
 
-def test_what_a_failed_job_held_is_gone_when_the_next_one_begins(sweep, monkeypatch):
+def test_memory_of_a_failed_job_is_freed_before_the_next_one_starts(sweep, monkeypatch):
     held, at_start = [], []
     training_step, on_fit_start = CNN.training_step, CNN.on_fit_start
 
@@ -113,7 +113,7 @@ def test_what_a_failed_job_held_is_gone_when_the_next_one_begins(sweep, monkeypa
     assert at_start == [[], [None, None, None]]
 
 
-def test_a_stopped_sweep_says_what_did_not_run_and_is_finished_by_resuming(
+def test_a_stopped_sweep_lists_the_unfinished_jobs_and_resuming_runs_them(
     sweep, tmp_path, monkeypatch
 ):
     """Stopped in the second epoch of its second job."""
@@ -215,7 +215,7 @@ def test_a_search_goes_on_after_a_failed_trial(sweep, tmp_path, monkeypatch):
     assert [row["status"] for row in rows] == ["failed", "completed", "completed"]
 
 
-def test_resuming_runs_nothing_that_is_complete_and_what_is_new(sweep, tmp_path, monkeypatch):
+def test_resuming_runs_new_jobs_and_no_complete_ones(sweep, tmp_path, monkeypatch):
     sweep("seed=0,1", "hydra.sweep.dir=grid")
     before = {path: path.read_bytes() for path in tmp_path.rglob("results.json")}
     code, output = sweep("seed=2,1,0", "hydra.sweep.dir=grid", "sweep.resume=true")
@@ -236,8 +236,8 @@ def test_a_job_killed_between_its_results_and_its_record_gets_both(sweep, tmp_pa
     assert figures(tmp_path / "grid") == before
 
 
-def test_what_was_mended_takes_the_place_of_what_failed(sweep, tmp_path, monkeypatch):
-    """The same words, but a variable of the environment in them: other settings."""
+def test_a_repaired_job_replaces_the_failed_one(sweep, tmp_path, monkeypatch):
+    """The overrides stay the same, but an environment variable changes their meaning."""
     grid = ("trainer.accelerator=cpu,${oc.env:ACCELERATOR}", "hydra.sweep.dir=grid")
     monkeypatch.setenv("ACCELERATOR", "abacus")
     assert sweep(*grid)[0] == 1
@@ -247,7 +247,7 @@ def test_what_was_mended_takes_the_place_of_what_failed(sweep, tmp_path, monkeyp
     assert [row["status"] for row in table_of(tmp_path / "grid")] == ["completed", "completed"]
 
 
-def test_jobs_that_ask_for_the_same_are_one_run(sweep, tmp_path):
+def test_jobs_with_the_same_settings_are_one_run(sweep, tmp_path):
     code, output = sweep("seed=0", "model.hidden=8,8", "hydra.sweep.dir=grid")
     assert code == 0
     assert output.out.count("epoch 1/1") == 1
@@ -266,7 +266,7 @@ def test_a_job_that_another_process_is_running_is_waited_for(sweep, tmp_path):
     assert "epoch" not in output.out
 
 
-def test_directories_of_jobs_may_be_nested_and_nothing_in_them_is_lost(sweep, tmp_path):
+def test_directories_of_jobs_may_be_nested(sweep, tmp_path):
     nested = "hydra.sweep.subdir=${hydra.runtime.choices.model}/${fingerprint:}"
     code, output = sweep("seed=0,1", "hydra.sweep.dir=grid", nested)
     assert code == 0, output.err
@@ -298,7 +298,7 @@ def test_one_job_of_a_search_can_be_continued_alone(sweep, run_task, tmp_path):
 
 
 def test_submitit_may_queue_a_job_again(sweep, tmp_path, monkeypatch):
-    """Where a job is preempted, submitit leaves its process with an exit code of its own."""
+    """If a job is preempted, submitit ends its process with a special exit code."""
 
     def leave(self):
         raise SystemExit(144)
@@ -327,7 +327,7 @@ def test_other_commands_sweep_too(sweep, run_here, tmp_path):
     )
 
 
-def test_true_means_the_newest_sweep_of_the_same_command(sweep, tmp_path):
+def test_resume_true_continues_the_newest_sweep_of_the_same_command(sweep, tmp_path):
     for seeds in ("seed=0", "seed=0,1"):
         assert sweep(seeds)[0] == 0
     code, output = sweep("seed=0,1", "sweep.resume=true")
@@ -352,7 +352,7 @@ def test_a_directory_holds_one_sweep(sweep, tmp_path):
     assert "hydra.sweep.dir=DIR" in output.err
 
 
-# What is typed, and what must be in the one line that comes back.
+# Arguments, and text that the one error line must contain.
 MISTAKES = {
     "ckpt_path=a.ckpt,b.ckpt": "ckpt_path: continues one run; a sweep is continued with",
     "overwrite=true": "overwrite=true: replaces one run; choose another hydra.sweep.dir=DIR",
@@ -380,7 +380,7 @@ def test_a_mistake_is_one_line_and_leaves_no_directory(run_task, tmp_path, argum
     assert list(tmp_path.iterdir()) == []
 
 
-# The real thing: real MNIST, real processes.
+# With the real MNIST and real processes.
 
 
 def test_a_killed_sweep_is_finished_as_if_it_had_not_been(command, mnist_root, tmp_path):
