@@ -27,12 +27,7 @@ _MAX_DISTINCTIONS = 3
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ only in their seed.
-
-    Args:
-        label: A short name, different from that of every other setting.
-        runs: One run for each seed, by seed.
-    """
+    """Runs that differ only in their seed, one for each seed; its label is short and unique."""
 
     label: str
     runs: tuple[Run, ...]
@@ -86,9 +81,7 @@ class Setting:
 class SharedTest:
     """Settings that were tested on the same digits: only these can be compared.
 
-    Args:
-        settings: By validation accuracy, the best first.
-        name: Name of the set of digits: A, B, ...
+    They are sorted by validation accuracy, the best first. The sets of digits are named A, B, ...
     """
 
     settings: tuple[Setting, ...]
@@ -111,13 +104,9 @@ class SharedTest:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What the report shows.
+    """What the report shows; the test of most settings comes first.
 
-    Args:
-        tests: The settings by the digits they were tested on, most settings first.
-        incomplete: Jobs that left no results.
-        skipped: What could not be read.
-        repeats: Runs that are not counted, because a later run has the same settings and seed.
+    Repeats are runs that are not counted, because a later run has the same settings and seed.
     """
 
     tests: list[SharedTest]

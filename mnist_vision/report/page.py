@@ -21,12 +21,7 @@ MAX_LABEL = 40
 
 
 class Report(NamedTuple):
-    """A report that is not written yet.
-
-    Args:
-        files: Contents by file name. report.html is the last: when it is there, all files are.
-        summary: Lines for the terminal.
-    """
+    """The contents of files by name, report.html last, and a summary for the terminal."""
 
     files: dict[str, bytes]
     summary: list[str]
@@ -122,7 +117,9 @@ def _summarise(comparison: Comparison) -> list[str]:
 def _summarise_test(test: SharedTest) -> list[str]:
     shown = test.settings[:MAX_IN_SUMMARY]
     columns = ("setting", "seeds", *(one.title for one in quantities_in("terminal").values()))
-    table = tabulate(map(_summary_row, shown), columns, disable_numparse=True)
+    table = tabulate(
+        map(_summary_row, shown), columns, disable_numparse=True, maxcolwidths=[MAX_LABEL]
+    )
     lines = [f"tested on {len(test.targets):,} digits, by validation accuracy", table]
     if len(test.settings) > len(shown):
         lines.append(f"and {len(test.settings) - len(shown)} more settings in the report")
@@ -130,10 +127,8 @@ def _summarise_test(test: SharedTest) -> list[str]:
 
 
 def _summary_row(setting: Setting) -> list[str]:
-    label = setting.label
-    short = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
     values = []
     for name in quantities_in("terminal"):
         deviation = setting.show_deviation(name) if name == "test_accuracy" else ""
         values.append(f"{setting.show_mean(name)} {deviation}".rstrip())
-    return [short, str(len(setting.runs)), *values]
+    return [setting.label, str(len(setting.runs)), *values]

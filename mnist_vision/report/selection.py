@@ -36,15 +36,7 @@ class Run:
 
 
 class Incomplete(NamedTuple):
-    """A job of a sweep that left no results.
-
-    Args:
-        folder: Its directory.
-        model: The architecture to train; None if unknown.
-        overrides: The settings it was started with.
-        status: "failed", "stopped" or "running".
-        reason: Why it did not complete, and how to fix it.
-    """
+    """A job of a sweep that left no results: "failed", "stopped" or "running", and the reason."""
 
     folder: Path
     model: str | None

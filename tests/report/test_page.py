@@ -110,6 +110,13 @@ def test_the_summary_is_short(lab):
     assert "tested on 500 digits, by validation accuracy" in lab.summary
 
 
+def test_a_long_name_is_wrapped_in_the_summary(tmp_path):
+    write_run(tmp_path, overrides=[f"name={'x' * 100}"])
+    (_, table, *_) = report_of(tmp_path).summary
+    assert table.count("x") == 100
+    assert max(map(len, table.splitlines())) < 120
+
+
 EVIL = "<script>alert(1)</script>"
 
 

@@ -17,14 +17,8 @@ MAX_NAME = 20
 def plot_cost(test: SharedTest, name: str) -> bytes:
     """Plot test accuracy over a cost, with the standard deviation over seeds as a bar.
 
-    The first ten settings have colours and names, or numbers if names do not fit.
-
-    Args:
-        test: The settings.
-        name: One of `COSTS`.
-
-    Returns:
-        A PNG file.
+    The first ten settings have colours and names, or numbers if names do not fit. `name` is one of
+    `COSTS`.
     """
     figure, axes = plotting.new_figure(4.8, 3.8)
     # A logarithmic axis has no place for 0, which a clock may measure.

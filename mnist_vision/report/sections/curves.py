@@ -24,15 +24,7 @@ MAX_HALF_LABEL = 25
 
 
 def plot_curves(test: SharedTest, name: str) -> bytes:
-    """Plot a column of the history over epochs, for the first ten settings.
-
-    Args:
-        test: The settings.
-        name: A key of `CURVES`.
-
-    Returns:
-        A PNG file.
-    """
+    """Plot a column of the history, a key of `CURVES`, for the first ten settings."""
     labels = [
         plotting.plain_label(setting.label, MAX_LABEL)
         for setting in test.settings[: plotting.MAX_COLOURS]

@@ -13,14 +13,7 @@ MAX_ALL_PAIRS = 8
 
 @dataclass(frozen=True)
 class Pair:
-    """Two settings that were tested on the same digits.
-
-    Args:
-        first: One setting.
-        second: The other.
-        outcome: The test of their representatives.
-        adjusted: The p value, corrected by Holm's method for all pairs that are compared.
-    """
+    """Two settings, the test of their representatives, and its p value by Holm's method."""
 
     first: Setting
     second: Setting

@@ -18,14 +18,7 @@ MNIST_TEST_SIZE = 10_000
 
 @dataclass(frozen=True)
 class Reported:
-    """What the write-up reports of an architecture.
-
-    Args:
-        title: Name of the architecture.
-        figures: Values by the name of the quantity.
-        losses: Training loss per epoch; empty if not reported.
-        is_pretrained: Whether the network was pretrained on ImageNet.
-    """
+    """What the write-up reports of an architecture: quantities by name, and losses per epoch."""
 
     title: str
     figures: dict[str, float]
