@@ -23,7 +23,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.cli.explain import explain, fail
 from mnist_vision.cli.front_door import FrontDoor, Invocation, read_arguments
-from mnist_vision.cli.limits import check_limits
 from mnist_vision.common.conf import CONF_DIR
 from mnist_vision.common.errors import Stopped, stop_behind
 from mnist_vision.runs.settings import fingerprint, flatten, make_paths_absolute
@@ -101,6 +100,8 @@ class Job:
 
     def _check_and_run(self, config: DictConfig) -> Any:
         """Run one job of a sweep; a single run is checked by `FrontDoor`."""
+        from mnist_vision.cli.limits import check_limits
+
         check_limits(config)
         return self._run(config)
 

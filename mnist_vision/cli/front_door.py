@@ -18,7 +18,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.cli.explain import explain, fail, similar
-from mnist_vision.cli.limits import check_limits
 from mnist_vision.cli.resume import ResumedRun, find_resumed
 from mnist_vision.cli.usage import help_text
 from mnist_vision.common.conf import CONF_DIR, is_group
@@ -54,6 +53,8 @@ class FrontDoor(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the configuration of a single run; end the process if it is wrong."""
         with _exit_on_error():
+            from mnist_vision.cli.limits import check_limits  # pydantic takes time to import
+
             for key in map(str, config):
                 if OmegaConf.is_missing(config, key):
                     raise UserError(f"{key} is required; give it as {key}=VALUE")
@@ -66,8 +67,10 @@ class FrontDoor(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what all jobs of a sweep share, and start it; end the process if it is wrong."""
         with _exit_on_error():
-            check_limits(config)
+            from mnist_vision.cli.limits import check_limits
             from mnist_vision.sweeps.sweep import Sweep
+
+            check_limits(config)
 
             self.call.sweep = Sweep(self.call.command, config, self.call.overrides, self.call.held)
 

@@ -17,6 +17,7 @@ from mnist_vision.report.quantities import QUANTITIES
 from mnist_vision.report.selection import Incomplete, Run, Selection, Skipped
 from mnist_vision.report.statistics import Interval, mean_interval, proportion_interval
 from mnist_vision.runs.predictions import Digits
+from mnist_vision.runs.settings import flatten
 
 # Overrides that do not belong into a label: where a run writes and how it was started.
 _UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download"}
@@ -184,9 +185,12 @@ def _key(run: Run) -> str:
     """Make a text that is the same for all runs of a setting."""
     if run.results.settings is None:
         return str(run.folder)
-    settings = {name: value for name, value in run.results.settings.items() if name != "seed"}
     digits = hashlib.sha256(run.targets.tobytes()).hexdigest()
-    return json.dumps([run.results.architecture, settings, digits], sort_keys=True)
+    return json.dumps([run.results.architecture, _without_seed(run), digits], sort_keys=True)
+
+
+def _without_seed(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in (run.results.settings or {}).items() if name != "seed"}
 
 
 def _label(run: Run) -> str:
@@ -214,23 +218,12 @@ def _make_labels_unique(settings: list[Setting]) -> list[Setting]:
         by_label[setting.label].append(setting)
     unique = []
     for label, same in by_label.items():
-        flat = [_flatten(setting.representative.results.settings) for setting in same]
+        flat = [flatten(_without_seed(setting.representative)) for setting in same]
         keys = sorted({key for values in flat for key in values})
-        varied = [key for key in keys if len({values.get(key) for values in flat}) > 1]
+        varied = [key for key in keys if len({str(values.get(key)) for values in flat}) > 1]
         for number, (setting, values) in enumerate(zip(same, flat, strict=True), 1):
             words = [f"{key.rpartition('.')[2]}={values.get(key)}" for key in varied]
             if len(words) > _MAX_DISTINCTIONS or (len(same) > 1 and not words):
                 words = [f"({number})"]
             unique.append(replace(setting, label=" ".join([label, *words])))
     return unique
-
-
-def _flatten(node: Any, prefix: str = "") -> dict[str, str]:
-    """Flatten nested settings to dotted keys and values as text, without the seed."""
-    if not isinstance(node, dict):
-        return {prefix[:-1]: str(node)}
-    flat: dict[str, str] = {}
-    for key, child in node.items():
-        if f"{prefix}{key}" != "seed":
-            flat |= _flatten(child, f"{prefix}{key}.")
-    return flat
