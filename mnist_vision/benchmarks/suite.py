@@ -22,7 +22,7 @@ from mnist_vision.common.errors import FieldError
 from mnist_vision.common.files import write_json
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
-from mnist_vision.runs.directory import BENCHMARK_FILE
+from mnist_vision.runs.file_names import BENCHMARK_FILE
 
 log = logging.getLogger(__name__)
 

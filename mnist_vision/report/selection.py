@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnist_vision.common.errors import UserError
-from mnist_vision.runs.directory import JOB_FILE, RESULTS_FILE, RunDirectory
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.file_names import JOB_FILE, RESULTS_FILE
 from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.record import Job, Results
 

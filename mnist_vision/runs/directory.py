@@ -17,6 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory, shown, write_atomically
+from mnist_vision.runs.file_names import (
+    BENCHMARK_FILE,
+    CHECKPOINTS,
+    EVALUATION_FILE,
+    JOB_FILE,
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+)
 from mnist_vision.runs.settings import quoted
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them
@@ -25,12 +33,6 @@ if TYPE_CHECKING:  # these take time to import, and taking a directory needs non
 
 Kind = TypeVar("Kind", bound="FileRecord")
 
-RESULTS_FILE = "results.json"
-PREDICTIONS_FILE = "test_predictions.npz"
-EVALUATION_FILE = "evaluation.json"
-BENCHMARK_FILE = "benchmark.json"
-JOB_FILE = "job.json"
-CHECKPOINTS = "checkpoints"
 # Other files of runs: logs, files of loggers, a profile, and runs of the benchmark.
 _OTHERS = (
     "train*.log", "evaluate.log", "benchmark.log", ".hydra", "tensorboard", "csv", "mlflow.db",

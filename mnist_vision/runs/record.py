@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mnist_vision.common.errors import UserError
-from mnist_vision.runs.directory import EVALUATION_FILE, JOB_FILE, RESULTS_FILE
+from mnist_vision.runs.file_names import EVALUATION_FILE, JOB_FILE, RESULTS_FILE
 from mnist_vision.runs.old_names import rename_choices, rename_settings
 
 VERSION: Literal[2] = 2

@@ -4,7 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_vision.runs.directory import JOB_FILE, RunDirectory
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.file_names import JOB_FILE
 from mnist_vision.runs.record import Job, Results
 
 # The directory of a job that started, and its record.
