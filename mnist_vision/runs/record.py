@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mnist_vision.common.checks import Count, NonNegative, NonNegativeInt, Share
 from mnist_vision.common.errors import UserError
 from mnist_vision.runs.file_names import EVALUATION_FILE, JOB_FILE, RESULTS_FILE
 from mnist_vision.runs.old_names import rename_choices, rename_settings
@@ -18,9 +19,6 @@ from mnist_vision.runs.old_names import rename_choices, rename_settings
 VERSION: Literal[2] = 2
 
 Name = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Record(BaseModel):
@@ -86,9 +84,9 @@ class TestFigures(Record):
 
     accuracy: Share
     f1: Share
-    num_images: Annotated[int, Field(ge=1)]
-    num_mistakes: Count
-    missed: Count = 0
+    num_images: Count
+    num_mistakes: NonNegativeInt
+    missed: NonNegativeInt = 0
 
 
 class Seconds(Record):
@@ -101,7 +99,7 @@ class Seconds(Record):
 class BestEpoch(Record):
     """The epoch, from 1, whose checkpoint validation chose, and its validation accuracy."""
 
-    epoch: Annotated[int, Field(ge=1)]
+    epoch: Count
     val_accuracy: Share
 
 
@@ -132,10 +130,10 @@ class Results(FileRecord):
     version: Literal[1, 2] = VERSION
     architecture: Name
     status: Literal["completed"] = "completed"
-    seed: Count
-    epochs: Annotated[int, Field(ge=1)]
-    num_parameters: Count
-    num_trainable_parameters: Count
+    seed: NonNegativeInt
+    epochs: Count
+    num_parameters: NonNegativeInt
+    num_trainable_parameters: NonNegativeInt
     weights: Name | None = None
     history: Annotated[list[dict[str, float]], Field(min_length=1)]
     best: BestEpoch
@@ -205,7 +203,7 @@ class Job(FileRecord):
     FILE: ClassVar[str] = JOB_FILE
 
     version: Literal[1] = 1
-    number: Count
+    number: NonNegativeInt
     model: Name | None = None
     overrides: list[str]
     requests: list[list[str]] = []

@@ -17,8 +17,6 @@ from mnist_vision.common.files import shown
 
 # Where a run writes and how it was started.
 _NOT_SETTINGS = ("hydra", "sweep", "ckpt_path", "overwrite", "output_dir")
-# No figure depends on where a run reads and what it logs.
-_NOT_OF_FIGURES = ("logger", "data.root", "data.download")
 _PATHS = ("ckpt_path", "data.root", "model.weights")
 OUTPUT_DIR = "${output_dir}"
 # What may change when a run goes on. A key stands for all keys below it.
@@ -57,14 +55,11 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
 
 def figure_settings(config: DictConfig) -> dict[str, Any]:
     """Resolve those settings that a run's figures depend on: no logger, no data paths."""
-    kept = config.copy()
-    for key in _NOT_OF_FIGURES:
-        group, _, leaf = key.rpartition(".")
-        holder = OmegaConf.select(kept, group) if group else kept
-        if isinstance(holder, DictConfig):
-            OmegaConf.set_struct(holder, False)
-            holder.pop(leaf, None)
-    return run_settings(kept)
+    settings = {key: value for key, value in run_settings(config).items() if key != "logger"}
+    if isinstance(settings.get("data"), dict):
+        for key in ("root", "download"):
+            settings["data"].pop(key, None)
+    return settings
 
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:

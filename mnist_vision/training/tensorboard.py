@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torchvision.utils import make_grid
 
@@ -96,18 +95,12 @@ def _sample(dataset: Any, num_images: int, model: DigitClassifier) -> Any:
     return move_data_to_device(batch, model.device)
 
 
-def _figure(width: float, height: float) -> Figure:
-    # Not pyplot's: its figures outlive the run and want a display.
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _worst_mistakes(outcome: TestResult, probabilities: torch.Tensor) -> Figure:
     """Draw the mistakes of the highest confidence."""
     confidence = probabilities[outcome.mistakes].amax(dim=1)
     worst = confidence.argsort(descending=True)[:NUM_MISTAKES].tolist()
-    figure = _figure(8, 8.5)
+    # Not pyplot: it keeps its figures and needs a display.
+    figure = Figure(figsize=(8, 8.5), layout="constrained")
     figure.suptitle("Worst mistakes: true digit, predicted digit, its probability")
     for axes in figure.subplots(5, 5).flat:
         axes.axis("off")
