@@ -7,27 +7,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_vision.common.errors import UserError
+from mnist_vision.common.errors import UserError, fail
 
 
 def main() -> None:
     """Run the command; report an error as one line on standard error and exit code 1."""
     options = _parser().parse_args()
-    message, exit_code = "", 0
     try:
         runs = [os.path.expanduser(name) for name in options.runs]
         _compare(runs, Path(options.output).expanduser())
     except UserError as error:
-        message, exit_code = str(error), 1
+        fail(str(error), 1)
     except OSError as error:
         reason = error.strerror or str(error)
-        message, exit_code = f"{options.output}: {reason}; name another folder with --output", 1
+        fail(f"{options.output}: {reason}; name another folder with --output", 1)
     except KeyboardInterrupt:
-        message, exit_code = "stopped by SIGINT", 130
-    if message:
-        sys.stdout.flush()
-        sys.stderr.write(f"error: {message}\n")
-    sys.exit(exit_code)
+        fail("stopped by SIGINT", 130)
 
 
 def _parser() -> argparse.ArgumentParser:

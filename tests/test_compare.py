@@ -18,10 +18,13 @@ def run_main(tmp_path, monkeypatch, capsys):
     def run(*args):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["compare", *map(str, args)])
-        with pytest.raises(SystemExit) as end:
+        code = 0
+        try:
             compare.main()
+        except SystemExit as end:
+            code = end.code
         shown = capsys.readouterr()
-        return end.value.code, shown.out, shown.err
+        return code, shown.out, shown.err
 
     return run
 
@@ -81,7 +84,7 @@ def test_damage_and_failures_are_listed_and_the_others_go_on(run_main, tmp_path)
     [
         ([], "outputs: does not exist; name folders of runs or sweeps"),
         (["gone/*"], "gone/*: matches nothing; name folders of runs or sweeps"),
-        (["."], ".: no finished run (a folder with results.json) in or below; make one with"),
+        (["."], ".: no finished run: no results.json in it or below; train one with"),
     ],
 )
 def test_nothing_to_compare_is_one_line_and_no_file(run_main, tmp_path, args, message):

@@ -21,10 +21,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.cli.explain import explain, fail
+from mnist_vision.cli.explain import explain
 from mnist_vision.cli.front_door import FrontDoor, Invocation, read_arguments
 from mnist_vision.common.conf import CONF_DIR
-from mnist_vision.common.errors import Stopped, stop_behind
+from mnist_vision.common.errors import Stopped, fail, stop_behind
 from mnist_vision.runs.settings import fingerprint, flatten, make_paths_absolute
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
     """
     stop_once = _prepare_process()
     description = str(sys.modules[task.__module__].__doc__).splitlines()[0]
-    job = Job(task)
+    job = HydraTask(task)
     message, exit_code = "", 1
     with ExitStack() as held:
         call = FrontDoor.call = Invocation(command, held)
@@ -73,7 +73,7 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
         fail(message, exit_code)
 
 
-class Job:
+class HydraTask:
     """A task as Hydra calls it: a single run, or one job of a sweep.
 
     A class, not a nested function: launchers send it to other processes, which import this module
@@ -85,7 +85,7 @@ class Job:
         self.error = ""  # why a single run failed, in one line
 
     def __call__(self, config: DictConfig) -> Any:
-        """Run the task; do not raise its exceptions, to which Hydra would add a remark."""
+        """Run the task; keep its error in `self.error`, because Hydra would add text to it."""
         hydra_config = HydraConfig.get()
         make_paths_absolute(config, hydra_config.runtime.cwd)
         log_file = Path(hydra_config.runtime.output_dir) / f"{hydra_config.job.name}.log"

@@ -3,10 +3,8 @@
 import difflib
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
 
 from hydra.errors import (
     HydraException,
@@ -39,7 +37,7 @@ def explain(
 
     Args:
         error: The exception.
-        known_keys: Returns the keys to suggest a similar one from; called only if one is unknown.
+        known_keys: Lists the valid keys for suggestions; called only for an unknown key.
         log_file: The file with the traceback, if any; named if the error is an unexpected one.
     """
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
@@ -59,15 +57,6 @@ def explain(
         return first_line(error)
     where = f" (traceback in {log_file})" if log_file is not None else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"
-
-
-def fail(message: str, exit_code: int) -> NoReturn:
-    """Print one error line and end the process."""
-    sys.stdout.flush()
-    # The text may come from a file or its name: print no control characters.
-    line = "".join(char if char.isprintable() else " " for char in message)
-    sys.stderr.write(f"error: {line}\n")
-    sys.exit(exit_code)
 
 
 def similar(word: str, known: Iterable[str], separator: str = "/") -> str:

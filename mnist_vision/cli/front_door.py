@@ -17,11 +17,11 @@ from hydra._internal.utils import get_args_parser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.cli.explain import explain, fail, similar
+from mnist_vision.cli.explain import explain, similar
 from mnist_vision.cli.resume import ResumedRun, find_resumed
 from mnist_vision.cli.usage import help_text
 from mnist_vision.common.conf import CONF_DIR, is_group
-from mnist_vision.common.errors import UserError
+from mnist_vision.common.errors import UserError, fail
 from mnist_vision.common.files import shown
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.settings import check_unchanged, quoted, quoted_text
@@ -60,9 +60,11 @@ class FrontDoor(Callback):
                     raise UserError(f"{key} is required; give it as {key}=VALUE")
             check_limits(config)
             if OmegaConf.select(config, "sweep.resume"):
-                raise UserError(f"sweep.resume={config.sweep.resume}: resumes a sweep: --multirun")
+                raise UserError(
+                    f"sweep.resume={config.sweep.resume}: resumes a sweep; add --multirun"
+                )
             if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # else the first process holds it
-                _take_directory(config, self.call)
+                _lock_run_directory(config, self.call)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what all jobs of a sweep share, and start it; end the process if it is wrong."""
@@ -84,7 +86,7 @@ def _exit_on_error() -> Iterator[None]:
         fail(explain(error), 1)
 
 
-def _take_directory(config: DictConfig, call: Invocation) -> None:
+def _lock_run_directory(config: DictConfig, call: Invocation) -> None:
     """Check a resumed run, lock the run directory, and tell Hydra what it may write there."""
     directory = RunDirectory(Path(config.hydra.run.dir).expanduser().absolute())
     resumed, resumes, overwrite = call.resumed, False, bool(config.get("overwrite"))
@@ -118,17 +120,19 @@ def read_arguments(call: Invocation, description: str, *, can_resume: bool) -> s
     args = _parse_arguments(parser)
     if args.multirun and (args.config_dir is not None or args.config_path is not None):
         raise UserError(
-            "--multirun: not with --config-dir or --config-path; add a folder of configuration "
-            "with hydra.searchpath=[file://DIR]"
+            "--multirun: cannot be combined with --config-dir or --config-path; add a folder of "
+            "configuration with hydra.searchpath=[file://DIR]"
         )
     options = [argument for argument in sys.argv[1:] if argument not in args.overrides]
-    call.overrides = [_as_hydra_takes_it(each) for each in args.overrides]
+    call.overrides = [_to_hydra_syntax(each) for each in args.overrides]
     config_name = args.config_name or call.command
     if can_resume and not args.multirun:
         call.resumed = find_resumed(call.overrides)
     if call.resumed is not None:
         if args.config_name is not None:
-            raise UserError("--config-name: not with ckpt_path, which brings the configuration")
+            raise UserError(
+                "--config-name: cannot be combined with ckpt_path, which holds the settings"
+            )
         config_name, call.overrides = ResumedRun.CONFIG_NAME, call.resumed.overrides
     if args.help:
         sys.stdout.write(help_text(description, _compose(config_name, call, args), parser))
@@ -143,12 +147,12 @@ def _parse_arguments(parser: ArgumentParser) -> Any:
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         if "=" in unknown[0]:
-            fail(f"{unknown[0]}: settings stand together, before or after options", 2)
+            fail(f"{unknown[0]}: put all KEY=VALUE arguments together, before or after options", 2)
         fail(f"unknown option {unknown[0]}{similar(unknown[0], options)}; see --help", 2)
     return args
 
 
-def _as_hydra_takes_it(override: str) -> str:
+def _to_hydra_syntax(override: str) -> str:
     """Write `GROUP=null` as `GROUP=[]`; quote `GROUP=3` and a path that begins with `~`."""
     key, _, value = override.partition("=")
     if not key:

@@ -1,4 +1,4 @@
-"""The ranges of settings that other libraries take and would reject late, or not at all.
+"""The ranges of settings that other libraries check late or not at all.
 
 The classes of this package check their own arguments.
 """
@@ -19,7 +19,7 @@ LIMITS: dict[str, Any] = {
     "optimizer.momentum": Share,
     "trainer.max_epochs": Count,
     "trainer.log_every_n_steps": Count,
-    # Images come in float32, and weights and their averages stay in it.
+    # Images, weights and averaged weights must stay float32.
     "trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"],
     # A share of the batches, or their number.
     "trainer.limit_train_batches": Positive,
@@ -36,9 +36,9 @@ def check_limits(config: DictConfig) -> None:
     Raises:
         FieldError: Naming the first setting that is out of range, its value and the range.
     """
-    # A choice of what is no group would replace the settings of sweeps.
+    # `sweep` is not a group: sweep=NAME would replace all settings of sweeps.
     if not isinstance(config.get("sweep", config), DictConfig):
-        problem = "must be left alone: set sweep.resume; search=NAME is a search"
+        problem = "is not a group; set sweep.resume=true to resume, or search=NAME to search"
         raise FieldError("sweep", config.sweep, problem)
     for key, allowed in LIMITS.items():
         group, _, name = key.rpartition(".")

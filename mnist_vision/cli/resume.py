@@ -115,7 +115,7 @@ def _repeats(override: Override, choices: Mapping[str, Any]) -> bool:
 
 
 def _store(settings: Mapping[str, Any], composed_groups: Collection[str]) -> None:
-    """Register the primary configuration: settings of the checkpoint, other groups composed."""
+    """Register the configuration to resume with: stored settings, and groups to compose anew."""
     primary = OmegaConf.load(CONF_DIR / "train.yaml")
     primary.defaults = [
         entry

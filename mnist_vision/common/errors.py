@@ -1,8 +1,10 @@
 """Errors for people."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -76,3 +78,12 @@ def first_line(error: BaseException) -> str:
         return lines[0].strip()
     cause = error.__cause__ or error.__context__
     return first_line(cause) if cause is not None else type(error).__name__
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Print one error line and end the process."""
+    sys.stdout.flush()
+    # The text may come from a file or its name: print no control characters.
+    line = "".join(char if char.isprintable() else " " for char in message)
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(exit_code)

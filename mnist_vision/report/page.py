@@ -48,13 +48,10 @@ def _render(template: str, sections: list[tuple[Section, list[Block]]]) -> bytes
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"markdown": _escape_markdown, "data_uri": _data_uri, "kind": _kind}
+    environment.filters |= {"markdown": _escape_markdown, "data_uri": _data_uri}
+    environment.filters["kind"] = lambda block: type(block).__name__
     text = environment.get_template(template).render(sections=sections, colours=COLOURS)
     return text.encode(errors="replace")
-
-
-def _kind(block: Block) -> str:
-    return type(block).__name__
 
 
 def _data_uri(png: bytes) -> str:

@@ -105,8 +105,8 @@ def _why_nothing_found(selection: Selection) -> str:
         job = selection.incomplete[0]
         return f"no finished run; {job.folder} {job.status}: {job.reason}"
     return (
-        f"no finished run (a folder with {RESULTS_FILE}) in or below; "
-        "make one with python -m mnist_vision.train"
+        f"no finished run: no {RESULTS_FILE} in it or below; "
+        "train one with python -m mnist_vision.train"
     )
 
 

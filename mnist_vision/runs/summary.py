@@ -30,13 +30,13 @@ def figure_lines(test: TestFigures) -> list[str]:
 
 
 def _test_rows(test: TestFigures) -> dict[str, str]:
-    misses = f"{test.num_mistakes} of {test.num_images:,}"
+    mistakes = f"{test.num_mistakes} of {test.num_images:,}"
     if test.missed:
-        misses += f", {test.missed} of them not found"
+        mistakes += f", {test.missed} of them not found"
     return {
         "test accuracy": f"{test.accuracy:.4f}",
         "test F1 (macro)": f"{test.f1:.4f}",
-        "misses": misses,
+        "mistakes": mistakes,
     }
 
 

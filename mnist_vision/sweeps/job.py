@@ -52,7 +52,7 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         seconds = earlier.seconds if earlier is not None else None
         job = job.model_copy(update={"status": "completed", "seconds": seconds})
         directory.write(job)
-        log.info("%s, before", _describe(job, directory))
+        log.info("%s: already completed, not run again", _describe(job, directory))
         return results.best.val_accuracy
 
 
@@ -93,7 +93,7 @@ def _run(
         seconds = round(time.perf_counter() - started, 3)
         job = job.model_copy(update={"status": status, "reason": reason, "seconds": seconds})
         directory.write(job)
-        release_memory()  # networks and trainers refer to each other, and would stay
+        release_memory()  # networks and trainers refer to each other
     log.info(_describe(job, directory))
     return value
 

@@ -58,7 +58,7 @@ def _round(value: str) -> str:
 
 
 def _find_newest(overrides: Sequence[str], started: list[StartedJob]) -> StartedJob | None:
-    """Find the newest record of a planned job: the same overrides may have meant other settings."""
+    """Find the newest record of a planned job; older ones may have had other default settings."""
     found = [each for each in started if overrides in each[1].requests]
     return max(found, key=lambda each: os.path.getmtime(each[0].path / JOB_FILE), default=None)
 

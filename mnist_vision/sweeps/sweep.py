@@ -61,7 +61,7 @@ class Sweep:
             raise UserError(
                 f"hydra.sweep.dir={folder}: cannot be written to ({error.strerror})"
             ) from error
-        # The first for Hydra's sweeper, the second for its jobs, which are composed again.
+        # Hydra's sweeper reads the first; each job is composed again from the second.
         config.hydra.sweep.dir = str(folder).replace("${", r"\${")
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")
 
@@ -161,7 +161,7 @@ def _plan_jobs(config: DictConfig) -> list[list[str]] | None:
     parsed = parser.parse_overrides([*params, *task_overrides])
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
     if not jobs:
-        raise UserError("no job to run: a setting has no values to take")
+        raise UserError("no job to run: a setting has an empty list of values")
     return [job_overrides(job) for job in jobs]
 
 
@@ -172,7 +172,9 @@ def _choose_folder(config: DictConfig, record: dict[str, object], *, is_named: b
     if isinstance(resume, str):
         found = Path(resume).expanduser()
         if not (found / SWEEP_FILE).is_file():
-            raise UserError(f"{RESUME}={resume}: no directory of a sweep; give one, or true")
+            raise UserError(
+                f"{RESUME}={resume}: is not the directory of a sweep; give one, or true"
+            )
         return found
     if not resume and (folder / SWEEP_FILE).exists():
         how = "" if resume is None else f", or continue it with {RESUME}=true"

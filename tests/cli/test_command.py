@@ -26,7 +26,7 @@ MISTAKES = {
     "output_dir=x": "output_dir: follows hydra.run.dir=DIR or, in a sweep, hydra.sweep.dir=DIR",
     "=5": "'=5': must be GROUP=CHOICE or KEY=VALUE",
     "model=5": "model=5: unknown. Known: ",
-    "sweep=lab": "sweep=lab: must be left alone: set sweep.resume; search=NAME is a search",
+    "sweep=lab": "sweep=lab: is not a group; set sweep.resume=true to resume, or search=NAME",
     "seed=1,2": "to run each of several values, add --multirun",
 }
 

@@ -130,9 +130,9 @@ REFUSED = {
     "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
     "overwrite=true": "overwrite=true: would delete ckpt_path=run/checkpoints/last.ckpt",
     "output_dir=other": "output_dir: follows hydra.run.dir=DIR",
-    "sweep.resume=true": "sweep.resume=True: resumes a sweep: --multirun",
+    "sweep.resume=true": "sweep.resume=True: resumes a sweep; add --multirun",
     "optimizer@model=adam": "unknown key optimizer@model",
-    "--config-name=other": "--config-name: not with ckpt_path",
+    "--config-name=other": "--config-name: cannot be combined with ckpt_path",
 }
 
 

@@ -161,7 +161,7 @@ def test_more_settings_than_fit_say_which_are_shown(tmp_path):
     assert "Shown: the 10 of 14 settings with the highest validation accuracy." in page
     assert "Shown: the 12 of 14 settings with the highest validation accuracy." in page
     assert (
-        "Each of the 14 settings is compared with that of the highest validation accuracy." in page
+        "Each of 14 settings is compared with the one of the highest validation accuracy." in page
     )
     assert sum(name.startswith("confusion_") for name in report.files) == 12
     assert any("and 4 more settings" in line for line in report.summary)

@@ -47,7 +47,7 @@ def test_what_does_not_exist_is_refused(tmp_path, monkeypatch, name):
 
 def test_an_empty_folder_says_where_and_how(tmp_path):
     with pytest.raises(
-        UserError, match=r"no finished run .* python -m mnist_vision\.train"
+        UserError, match=r"no finished run: .* python -m mnist_vision\.train"
     ) as info:
         select([str(tmp_path)])
     assert str(tmp_path) in str(info.value)

@@ -7,5 +7,5 @@ def test_figures_are_shown_in_two_columns():
     assert figure_lines(figures) == [
         "test accuracy      0.9900",
         "test F1 (macro)    0.9800",
-        "misses             100 of 10,000, 7 of them not found",
+        "mistakes           100 of 10,000, 7 of them not found",
     ]

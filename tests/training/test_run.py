@@ -364,7 +364,7 @@ def test_train_then_evaluate_on_real_digits(command, mnist_root, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("cnn: 98,554 weights")
     assert lines[1].startswith("epoch 1/1  train loss ")
-    assert any(line.startswith("misses ") and line.endswith(" of 10,000") for line in lines)
+    assert any(line.startswith("mistakes ") and line.endswith(" of 10,000") for line in lines)
     (run_dir,) = tmp_path.glob("outputs/cnn/*")
     trained = results_of(run_dir)
 

@@ -35,6 +35,6 @@ SECTION = Section(
     "Confusion matrices",
     "Rows are true digits, columns are predicted digits, and counts are sums over all seeds of a "
     "setting. The colour shows the number of mistakes; correct predictions are not coloured. "
-    'The column "none" counts digits in which a detector found nothing.',
+    'The column "none" counts images in which a detector found no box.',
     for_each_test(_make_blocks),
 )

@@ -69,7 +69,7 @@ def _make_blocks(test: SharedTest) -> list[Block]:
         return [Paragraph("A single setting: there is nothing to compare it with.")]
     if total <= MAX_ALL_PAIRS:
         return [pairs_table(test)]
-    note = f"Each of the {total} settings is compared with that of the highest validation accuracy."
+    note = f"Each of {total} settings is compared with the one of the highest validation accuracy."
     return [Paragraph(note, "soft"), pairs_table(test)]
 
 

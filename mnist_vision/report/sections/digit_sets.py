@@ -16,8 +16,7 @@ def _make_blocks(comparison: Comparison) -> list[Block]:
         ]
         for test in comparison.tests
     ]
-    table = Table(("test data", "settings", "digits", "runs"), rows, ("test data", "settings"))
-    return [table]
+    return [Table(("test data", "settings", "digits", "runs"), rows, ("test data", "settings"))]
 
 
 SECTION = Section(

@@ -105,7 +105,7 @@ def _note(setting: Setting, reported: Reported) -> str:
     if weights is not None:
         notes.append(f"weights {PureWindowsPath(weights).name}")  # splits at both slashes
     elif reported.is_pretrained:
-        notes.append("from scratch; the write-up's was pretrained")
+        notes.append("trained from scratch; the write-up used pretrained weights")
     if len(run.targets) != MNIST_TEST_SIZE:
         notes.append(f"on {len(run.targets):,} digits, not MNIST's {MNIST_TEST_SIZE:,}")
     return ", ".join(notes)
