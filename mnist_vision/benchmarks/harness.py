@@ -1,4 +1,4 @@
-"""What the benchmarks share: a row of the table, timing, and training batches."""
+"""Tools of the benchmarks: a row of the table, timing, and training batches."""
 
 import statistics
 import time

@@ -1,1 +1,1 @@
-"""What every room uses: errors, checks, files, memory. Imports nothing else of this package."""
+"""Code that all other folders use: errors, checks, files, memory."""

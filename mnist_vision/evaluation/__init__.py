@@ -1,1 +1,1 @@
-"""What is measured of a trained network."""
+"""Test a trained network, and show its confusion matrix."""

@@ -1,4 +1,4 @@
-"""What sections of the report are made of; the two templates show each kind of block."""
+"""The blocks of a section, each of which both templates can show."""
 
 from collections.abc import Callable
 from typing import NamedTuple

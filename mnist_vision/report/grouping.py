@@ -105,7 +105,7 @@ class SharedTest:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What the report shows; the test of most settings comes first.
+    """The contents of the report; the test of most settings comes first.
 
     Repeats are runs that are not counted, because a later run has the same settings and seed.
     """

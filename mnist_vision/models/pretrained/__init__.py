@@ -1,1 +1,1 @@
-"""What networks with ImageNet weights share: weights, fine-tuning, faster convolutions."""
+"""The parts of networks with ImageNet weights: weights, fine-tuning, faster convolutions."""

@@ -1,4 +1,4 @@
-"""Which settings differ by more than chance explains."""
+"""Tests of whether settings differ significantly."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -22,7 +22,7 @@ class Pair:
 
     @property
     def is_real(self) -> bool:
-        """Whether the difference is significant."""
+        """Test whether the difference is significant."""
         return self.adjusted < 1 - CONFIDENCE
 
 

@@ -18,7 +18,7 @@ MNIST_TEST_SIZE = 10_000
 
 @dataclass(frozen=True)
 class Reported:
-    """What the write-up reports of an architecture: quantities by name, and losses per epoch."""
+    """Figures of the write-up for an architecture: quantities by name, and losses per epoch."""
 
     title: str
     figures: dict[str, float]

@@ -1,4 +1,4 @@
-"""How the runs were made, and which ones are missing."""
+"""The machines and versions of the runs, and the runs that are missing."""
 
 from collections import Counter
 from collections.abc import Sequence

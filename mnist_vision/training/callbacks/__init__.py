@@ -1,1 +1,1 @@
-"""What a run shows, keeps and refuses while it trains."""
+"""Callbacks: progress, checkpoints, history, and the end of a run that diverges."""
