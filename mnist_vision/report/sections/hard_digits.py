@@ -102,7 +102,7 @@ def _predictions_table(test: SharedTest, indices: Indices) -> Table:
 
 
 def _predictions(test: SharedTest, index: int) -> list[str]:
-    """Make a table of the prediction of each setting for a digit."""
+    """List the predictions of the settings for a digit."""
     digits = [setting.representative.predictions[index] for setting in test.settings]
     return ["nothing" if digit == MISSED else str(digit) for digit in digits]
 
