@@ -1,1 +1,1 @@
-"""Code that all other folders use: errors, checks, files, memory."""
+"""Shared helpers: errors, checks, files, memory. They import no other part of mnist_vision."""

@@ -24,7 +24,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 # From 0 to 1.
 Share = Annotated[float, Field(ge=0, le=1)]
-# 1 would drop or smooth away everything.
+# A rate of dropout or label smoothing. At 1 nothing would be left to learn from.
 Dropout = Annotated[float, Field(ge=0, le=0.95)]
 
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)

@@ -87,7 +87,7 @@ class MNISTDataModule(LightningDataModule):
         batch_size: Training images a step and device, at least 1.
         eval_batch_size: Images a step in validation and test, at least 1.
         val_size: Validation images of the 60,000, 10 to 59,990.
-        split_seed: Seed of the split, which all runs share whatever their seed.
+        split_seed: Seed of the split. It does not depend on the seed of the run.
         augmentation: Maps training images to distorted ones, on the device; None for none.
 
     Raises:

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import write_atomically
-from mnist_vision.data.mnist import FILES, IdxFile, all_files, faults, raw_folder
+from mnist_vision.data.mnist import FILES, IdxFile, faults, raw_folder
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +92,11 @@ def _fetch(folder: Path) -> None:
 
 
 def _move_into_place(source: Path, folder: Path) -> None:
-    wrong = faults(folder)
-    for file in all_files():
-        target = folder / file.name
-        if file.name not in wrong:
-            continue
+    for name in faults(folder):
+        target = folder / name
         if target.exists():
-            os.replace(target, target.with_name(f"{file.name}.corrupt"))
-        os.replace(source / file.name, target)
+            os.replace(target, target.with_name(f"{name}.corrupt"))
+        os.replace(source / name, target)
 
 
 def _fetch_from_mirrors(root: Path) -> None:

@@ -75,7 +75,7 @@ def all_files() -> list[IdxFile]:
 
 
 def read_idx(folder: Path, expected: IdxFile) -> Tensor:
-    """Read a file, and verify its size, before it costs memory, and its md5.
+    """Read a file and verify its md5. The size is checked first, before the file costs memory.
 
     Returns:
         A uint8 tensor of the expected shape.

@@ -16,7 +16,7 @@ class CNN(DigitClassifier):
     """Stages of 3x3 convolutions (padding 1, stride 1), each ending in a 2x2 max pooling.
 
     Each convolution is followed by batch normalisation, if it is on, and ReLU. The head is a hidden
-    layer, if its size is not 0, and the layer of the ten logits, each behind dropout.
+    layer, if its size is not 0, and the layer of the ten logits, each after dropout.
 
     Args:
         widths: Channels of each stage, 1 to 4 stages of at least 1 channel.

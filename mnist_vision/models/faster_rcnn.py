@@ -24,7 +24,7 @@ from mnist_vision.models.detection.metrics import (
 from mnist_vision.models.detection.roi_heads import Candidates, Detections, RoIHeads
 from mnist_vision.models.detection.rpn import RegionProposalNetwork
 
-STRIDE = 4  # the backbone's: pixels a feature position
+STRIDE = 4  # the backbone's: pixels per feature-map cell
 PositiveNumbers = Annotated[Sequence[Positive], Field(min_length=1, max_length=20)]
 
 

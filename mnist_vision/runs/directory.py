@@ -171,7 +171,7 @@ class RunDirectory:
         return found.test if found is not None else None
 
     def write(self, record: "FileRecord", predictions: "Predictions | None" = None) -> Path:
-        """Write predictions, if any, then the record, so that its file shows that all is there.
+        """Write predictions, if any, then the record: if the record exists, both are complete.
 
         Returns:
             The file of the record.

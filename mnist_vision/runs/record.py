@@ -9,7 +9,15 @@ import math
 import reprlib
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mnist_vision.common.checks import Count, NonNegative, NonNegativeInt, Share
 from mnist_vision.common.errors import UserError
@@ -195,7 +203,7 @@ class Job(FileRecord):
         model: The architecture it trains; None for a command that trains nothing.
         overrides: Its overrides.
         requests: All lists of overrides that led to the same settings.
-        status: A job that is still "running" after its sweep was killed.
+        status: State of the job. It stays "running" if the sweep was killed.
         reason: Why it failed or stopped.
         seconds: Time it took; None before it ends.
     """
@@ -224,13 +232,8 @@ class RunSettings(Record):
 
     version: Literal[1] = 1
     settings: dict[str, Any]
-    choices: dict[str, Any] = {}
+    choices: Annotated[dict[str, Any], AfterValidator(rename_choices)] = {}
     overrides: list[str] = []
-
-    @field_validator("choices", mode="after")
-    @classmethod
-    def _rename_choices(cls, choices: dict[str, Any]) -> dict[str, Any]:
-        return rename_choices(choices)
 
     @field_validator("settings")
     @classmethod
@@ -257,7 +260,7 @@ def _first_error(error: ValidationError) -> str:
 
 
 def _printable(node: Any) -> Any:
-    """Replace control characters, which could change a terminal, and halves of characters."""
+    """Replace unprintable characters, such as terminal escapes and lone surrogates, by spaces."""
     if isinstance(node, dict):
         return {_printable(key): _printable(value) for key, value in node.items()}
     if isinstance(node, list):

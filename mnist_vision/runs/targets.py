@@ -23,7 +23,8 @@ _LIBRARIES = {
     "lightning.pytorch.profilers": "lightning.pytorch.profilers.Profiler",
 }
 
-# Groups of parts that write files, and their names for a folder, which is in the run directory.
+# Groups whose objects write files, and the keys in them that name a folder. Such a folder must lie
+# inside the run directory.
 _WRITING_GROUPS = ("callbacks", "logger", "trainer")
 _PATH_KEYS = ("dirpath", "save_dir", "default_root_dir", "dir")
 

@@ -133,9 +133,9 @@ def stored_settings(checkpoint: dict[str, Any], path: str | os.PathLike[str]) ->
     """
     if SETTINGS_KEY not in checkpoint:
         raise UserError(
-            f"ckpt_path={shown(path)}: does not hold the settings of its run, being of an earlier "
-            "version: data, optimizer, scheduler, trainer and callbacks cannot be restored, and "
-            "training cannot go on; test it with python -m mnist_vision.evaluate "
+            f"ckpt_path={shown(path)}: was written by an earlier version and does not store the "
+            "settings of its run: data, optimizer, scheduler, trainer and callbacks cannot be "
+            "restored, so training cannot be resumed; test it with python -m mnist_vision.evaluate "
             f"{shlex.quote(f'ckpt_path={quoted(shown(path))}')} data=NAME"
         )
     return RunSettings.parse(checkpoint[SETTINGS_KEY], f"ckpt_path={shown(path)}")

@@ -197,9 +197,8 @@ def _load_weights(parts: Parts, config: DictConfig, directory: RunDirectory) -> 
     is_complete = directory.find(Results) is not None
     if num_epochs > max_epochs or (num_epochs == max_epochs and is_complete):
         raise UserError(
-            f"ckpt_path={shown(config.ckpt_path)}: has finished epoch {num_epochs} of "
-            f"trainer.max_epochs={max_epochs}; set trainer.max_epochs above {num_epochs} to "
-            "train on"
+            f"ckpt_path={shown(config.ckpt_path)}: already trained for {num_epochs} epochs, "
+            f"with trainer.max_epochs={max_epochs}; set it above {num_epochs} to continue"
         )
     directory.put_results_aside()
 

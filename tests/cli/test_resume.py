@@ -91,7 +91,7 @@ def test_a_run_may_be_moved(train, started, tmp_path):
     code, output = train(f"ckpt_path={quoted(last_of(Path(moved)))}", "trainer.max_epochs=2")
     assert code == 0, output.err
     assert results_of(Path(moved))["epochs"] == 2
-    assert "takes its place" not in output.out
+    assert "not this run's best" not in output.out
     assert best.exists()
 
 

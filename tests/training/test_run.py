@@ -235,7 +235,7 @@ def test_resuming_a_finished_run_says_so_and_leaves_its_results(run, max_epochs)
     run_dir = run()
     before = (run_dir / "results.json").read_bytes()
     again = f"ckpt_path={run_dir}/checkpoints/last.ckpt"
-    expected = rf"has finished epoch 2 of trainer\.max_epochs={max_epochs}"
+    expected = rf"already trained for 2 epochs, with trainer\.max_epochs={max_epochs}"
     with pytest.raises(UserError, match=expected):
         run(again, f"trainer.max_epochs={max_epochs}")
     assert (run_dir / "results.json").read_bytes() == before

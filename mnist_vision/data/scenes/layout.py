@@ -22,7 +22,7 @@ DIGIT_AREA = 300
 
 # Places tried for a digit. More would fit slightly more often, and always cost time.
 NUM_PLACES = 16
-# If fewer layouts fit, those that do are a biased sample of the rules.
+# Give up if a smaller share of the random layouts fits: the few that fit would be biased.
 LEAST_SHARE_THAT_FITS = 0.05
 NUM_LAYOUTS_TO_JUDGE_BY = 200
 

@@ -30,8 +30,8 @@ def match(
         is_digit: `Tensor[B, M]` bool.
         high: Least IoU of a positive, 0 to 1.
         low: IoU below which a candidate is negative, 0 to `high`; in between it is ignored.
-        best_always: Whether the candidates that overlap a digit most are always positive; if no
-            candidate overlaps the digit, these are all candidates.
+        best_always: Whether the candidate of the highest IoU with a digit is positive whatever that
+            IoU is. Ties are all positive: if no candidate overlaps the digit, all are.
 
     Returns:
         Index of the digit, `Tensor[B, N]` int64, and the kind of each candidate, `Tensor[B, N]`

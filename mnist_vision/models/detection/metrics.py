@@ -7,8 +7,8 @@ from torchmetrics.detection import MeanAveragePrecision
 from mnist_vision.data.boxes import DigitBoxes, box_iou
 from mnist_vision.models.detection.roi_heads import Candidates, Detections
 
-# A box counts for a digit if their IoU is at least this. In an image of one digit, which is to be
-# classified, the box of the highest score counts wherever it is.
+# Least IoU at which a box is matched to a digit. In an image of one digit every box is matched: the
+# task is classification, so the position of the box does not matter.
 READING_IOU = 0.5
 # Boxes of a score of at least this make up the sequence that was read.
 SEQUENCE_SCORE = 0.5

@@ -22,7 +22,7 @@ def roi_align(features: Tensor, boxes: Tensor, size: int, scale: float) -> Tenso
         boxes: `Tensor[B, R, 4]` float: the boxes of each image, in its pixels; detached, as
             torchvision gives them no gradient either.
         size: Bins along each side of the grid.
-        scale: Feature positions a pixel: 1 / stride.
+        scale: Feature-map cells per pixel: 1 / stride.
 
     Returns:
         `Tensor[B, R, size, size, C]`: rows, columns, channels last.

@@ -103,7 +103,7 @@ class RoIHeads(nn.Module):
         Args:
             features: `Tensor[B, C, h, w]`.
             boxes: `Tensor[B, R, 4]` in pixels.
-            scale: Feature positions a pixel.
+            scale: Feature-map cells per pixel: 1 / stride.
 
         Returns:
             Class logits `Tensor[B, R, 11]`, and the encoded difference between the box of each
@@ -139,7 +139,7 @@ class RoIHeads(nn.Module):
 
         Args:
             features: `Tensor[B, C, h, w]`.
-            scale: Feature positions a pixel.
+            scale: Feature-map cells per pixel: 1 / stride.
             proposals: `Tensor[B, P, 4]`, some of them padding.
             is_proposal: `Tensor[B, P]` bool.
             digits: The digits of each image; an image may have none.
@@ -199,7 +199,7 @@ class RoIHeads(nn.Module):
 
         Args:
             features: `Tensor[B, C, h, w]`.
-            scale: Feature positions a pixel.
+            scale: Feature-map cells per pixel: 1 / stride.
             proposals: `Tensor[B, P, 4]`, some of them padding.
             is_proposal: `Tensor[B, P]` bool.
             image_size: Height and width in pixels.

@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 class PretrainedClassifier(DigitClassifier, ABC):
     """torchvision's network for ImageNet with a new last layer for the ten digits.
 
-    The convolutions are divided into blocks, `features[a:b]`; the layers behind them, `classifier`,
+    The convolutions are divided into blocks, `features[a:b]`; the layers after them, `classifier`,
     are the head. The head always trains, and so do the last `num_trainable_blocks` blocks: from the
-    start or, with `epochs_per_block`, one more block after each so many epochs, the last block
-    first. Frozen blocks run in evaluation mode and get no gradient. While all blocks are frozen and
-    images are not augmented, the features of each image are computed once.
+    start or, with `epochs_per_block`, one more block each time so many epochs are over, the
+    last block first. Frozen blocks run in evaluation mode and get no gradient. While all blocks are
+    frozen and images are not augmented, the features of each image are computed once.
 
     Lightning's `BackboneFinetuning` adds a parameter group for each layer that it unfreezes. Here
     all groups exist from the start, so that the schedule and a resumed run need no special case.
 
-    An image is scaled to `image_size`, and its grey becomes red, green and blue. If the last
-    feature map is smaller than the output of the pooling behind it, which then only repeats values,
-    the pooling is left out and the first fully connected layer is made smaller to the same effect.
+    An image is scaled to `image_size`, and its grey channel is copied to red, green and blue. If
+    the last feature map is smaller than the output of the adaptive pooling, the pooling only
+    repeats values. It is then removed, and its effect is folded into a smaller first linear layer.
 
     A subclass names the network, the ends of its blocks, and the smallest image size.
 
@@ -226,12 +226,12 @@ class PretrainedClassifier(DigitClassifier, ABC):
 
 
 def collapse(weight: Tensor, side: int, pool_side: int) -> Tensor:
-    """Fold adaptive average pooling to a larger map into the layer behind it.
+    """Fold adaptive average pooling to a larger map into the layer after it.
 
     Args:
-        weight: Weight of the layer behind the pooling, `Tensor[units, C * pool_side**2]`.
-        side: Side of the feature map in front of the pooling.
-        pool_side: Side of the map behind it, larger than `side`.
+        weight: Weight of the layer after the pooling, `Tensor[units, C * pool_side**2]`.
+        side: Side of the feature map before the pooling.
+        pool_side: Side of the map after it, larger than `side`.
 
     Returns:
         `Tensor[units, C * side**2]`: weight of a layer with the same output without pooling.

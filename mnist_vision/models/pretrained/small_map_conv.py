@@ -15,11 +15,11 @@ MAX_SIDE = 4
 class SmallMapConv2d(nn.Conv2d):
     """nn.Conv2d with an odd square kernel, stride 1, and the padding that keeps a map's size.
 
-    In training on a CPU, maps of at most `MAX_SIDE` pixels a side are convolved as a sum of matrix
-    products, one for each tap of the kernel, over the pixels that the tap does not move off the
-    map. So products with padding are never computed, and the gradient of the weight has the layout
-    of the weight. nn.Conv2d does the rest: larger maps, evaluation, other devices, half precision.
-    The results are equal up to rounding.
+    In training on a CPU, feature maps of at most `MAX_SIDE` pixels a side are convolved as a sum of
+    matrix products, one for each position of the kernel (tap). Each product skips the pixels that
+    the tap would read from the padding, and the gradient of the weight has the weight's layout.
+    nn.Conv2d does the rest: larger maps, evaluation, other devices, half precision. The results are
+    equal up to rounding.
 
     Args:
         in_channels: Channels of the input, at least 1.
@@ -81,13 +81,13 @@ class _TapByTap(torch.autograd.Function):
     def forward(ctx: Any, pixels: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         height, width, num_images, _ = pixels.shape
         convolved = bias.repeat(height, width, num_images, 1)
-        for kernel_x, seen_x, made_x in _taps(weight.shape[3], width):
-            seen = pixels[:, seen_x].contiguous()
-            made = convolved[:, made_x].contiguous()
-            for kernel_y, seen_y, made_y in _taps(weight.shape[2], height):
+        for kernel_x, input_x, output_x in _taps(weight.shape[3], width):
+            inputs = pixels[:, input_x].contiguous()
+            outputs = convolved[:, output_x].contiguous()
+            for kernel_y, input_y, output_y in _taps(weight.shape[2], height):
                 tap = weight[:, :, kernel_y, kernel_x]
-                _add_product(made[made_y], seen[seen_y], tap.T)
-            convolved[:, made_x] = made
+                _add_product(outputs[output_y], inputs[input_y], tap.T)
+            convolved[:, output_x] = outputs
         ctx.save_for_backward(pixels, weight)
         return convolved
 
@@ -99,18 +99,18 @@ class _TapByTap(torch.autograd.Function):
         grad = grad.contiguous()
         weight_grad = torch.zeros_like(weight)
         pixels_grad = torch.zeros_like(pixels) if ctx.needs_input_grad[0] else None
-        for kernel_x, seen_x, made_x in _taps(weight.shape[3], width):
-            seen = pixels[:, seen_x].contiguous()
-            made_grad = grad[:, made_x].contiguous()
-            seen_grad = None if pixels_grad is None else pixels_grad[:, seen_x].contiguous()
-            for kernel_y, seen_y, made_y in _taps(weight.shape[2], height):
+        for kernel_x, input_x, output_x in _taps(weight.shape[3], width):
+            inputs = pixels[:, input_x].contiguous()
+            output_grad = grad[:, output_x].contiguous()
+            input_grad = None if pixels_grad is None else pixels_grad[:, input_x].contiguous()
+            for kernel_y, input_y, output_y in _taps(weight.shape[2], height):
                 tap, tap_grad = (w[:, :, kernel_y, kernel_x] for w in (weight, weight_grad))
-                rows = made_grad[made_y].flatten(0, 2)
-                torch.mm(rows.T, seen[seen_y].flatten(0, 2), out=tap_grad)
-                if seen_grad is not None:
-                    _add_product(seen_grad[seen_y], made_grad[made_y], tap)
-            if pixels_grad is not None and seen_grad is not None:
-                pixels_grad[:, seen_x] = seen_grad
+                rows = output_grad[output_y].flatten(0, 2)
+                torch.mm(rows.T, inputs[input_y].flatten(0, 2), out=tap_grad)
+                if input_grad is not None:
+                    _add_product(input_grad[input_y], output_grad[output_y], tap)
+            if pixels_grad is not None and input_grad is not None:
+                pixels_grad[:, input_x] = input_grad
         return pixels_grad, weight_grad, grad.sum((0, 1, 2))
 
 

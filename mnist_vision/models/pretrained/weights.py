@@ -46,8 +46,8 @@ def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> Star
     """Find weights by name, in the cache or on the network, or in a file.
 
     A file holds a state dict with torchvision's names, of the whole network or of its convolutions
-    alone. The input is normalised as for `IMAGENET1K_V1`; for convolutions alone as for
-    `IMAGENET1K_FEATURES`, if the architecture has such weights.
+    alone. The input is normalised as for `IMAGENET1K_V1`. If the file holds only convolutions, and
+    torchvision has `IMAGENET1K_FEATURES` for the architecture, it is normalised as for those.
 
     Args:
         weights: A name in `known`, or the path of a file.
@@ -81,7 +81,7 @@ def _find_file(weights: str, known: type[WeightsEnum]) -> Path:
 
 
 def _guess_source(tensors: Mapping[str, Tensor], known: type[WeightsEnum]) -> WeightsEnum:
-    """Guess which of torchvision's weights a file was trained like, for the normalisation."""
+    """Choose torchvision's weights whose input normalisation the file most likely used."""
     is_whole = any(name.startswith("classifier.") for name in tensors)
     name = "IMAGENET1K_V1" if is_whole else "IMAGENET1K_FEATURES"
     return known[name if name in known.__members__ else "IMAGENET1K_V1"]

@@ -55,8 +55,8 @@ class BestCheckpoint(ModelCheckpoint):
                 assert self._resumed_from is not None
                 there, score = self._resumed_from, state_dict["current_score"]
                 log.warning(
-                    f"{state_dict['best_model_path']}: is gone, or belongs to another run; "
-                    f"{shown(there)} takes its place, with a validation accuracy of {score:.4f}"
+                    f"{state_dict['best_model_path']}: is missing, or not this run's best; "
+                    f"using {shown(there)} instead (validation accuracy {score:.4f})"
                 )
             if not is_here:
                 with there.open("rb") as source, write_atomically(here) as target:
