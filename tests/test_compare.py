@@ -160,8 +160,7 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    with (tmp_path / "results.json").open("w"):  # waits until the command opens it
-        time.sleep(0.5)  # now it waits for the content
+    with (tmp_path / "results.json").open("w"):  # waits until the command reads it
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "error: stopped by SIGINT\n")

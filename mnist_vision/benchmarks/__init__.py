@@ -1,1 +1,1 @@
-"""Benchmarks: each measures ours and a baseline in the same run and reports the ratio."""
+"""Benchmarks: each measures this project and a baseline in the same run, and reports the ratio."""

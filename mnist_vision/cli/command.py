@@ -62,7 +62,7 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
             message, exit_code = str(stopped), stopped.exit_code
         except Exception as error:
             message = explain(error, partial(_config_keys, command))
-        # Not in Hydra's on_multirun_end, which a sweep that fails or is stopped never reaches.
+        # Here, because Hydra does not call on_multirun_end for a sweep that fails or is stopped.
         if call.sweep is not None:
             stop_once.ignore()  # no job is left to stop
             try:

@@ -158,7 +158,7 @@ def _to_hydra_syntax(override: str) -> str:
     if not key:
         raise UserError(f"{override!r}: must be GROUP=CHOICE or KEY=VALUE")
     if key.lstrip("+~") == "output_dir":
-        raise UserError("output_dir: follows hydra.run.dir=DIR or, in a sweep, hydra.sweep.dir=DIR")
+        raise UserError("output_dir: cannot be set; set hydra.run.dir=DIR, or hydra.sweep.dir=DIR")
     if is_group(key) and value == "null":
         return f"{key}=[]"
     is_not_text = re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE) is not None

@@ -1,4 +1,4 @@
-"""Continue a run: its checkpoint brings the settings, the command line changes a few of them."""
+"""Resume a run with the settings of its checkpoint and the changes of the command line."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from mnist_vision.runs.targets import check_targets
 class ResumedRun:
     """A run to continue.
 
-    Hydra composes `CONFIG_NAME`: the primary configuration, with the settings of the checkpoint in
-    place of its groups. So overrides apply to these settings, in Hydra's grammar.
+    Hydra composes `CONFIG_NAME`: conf/train.yaml, in which the settings of the checkpoint replace
+    the groups. The overrides of the command line then apply to these settings.
 
     Args:
         settings: Settings of the checkpoint.

@@ -1,4 +1,4 @@
-"""Errors for people."""
+"""Errors that users see as one line."""
 
 import signal
 import sys

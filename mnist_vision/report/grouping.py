@@ -1,4 +1,4 @@
-"""Groups runs: those of one setting, and settings tested on the same digits."""
+"""Group runs by setting, and settings by the digits they were tested on."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from mnist_vision.report.statistics import Interval, mean_interval, proportion_i
 from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.settings import flatten
 
-# Overrides that do not belong into a label: where a run writes and how it was started.
+# Overrides that labels leave out: they only say where a run writes and how it was started.
 _UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download"}
 _UNNAMED_GROUPS = {"search", "sweep", "hydra", "logger"}
 # Labels that differ in more settings than this get a number instead.

@@ -1,4 +1,4 @@
-"""Finds runs and reads their results. What cannot be read is listed, and the rest is used."""
+"""Find runs and read their results; list the runs that cannot be read."""
 
 import glob
 import os
@@ -111,7 +111,7 @@ def _why_nothing_found(selection: Selection) -> str:
 
 
 def _run_folders(arguments: Sequence[str], skipped: list[Skipped]) -> list[Path]:
-    """Find the folders of runs and jobs, in order, each once however often it is named."""
+    """Find the folders of runs and jobs, sorted and without duplicates."""
     found: dict[Path, Path] = {}
     for argument in arguments:
         # An existing folder is never a pattern, even if its name holds a bracket.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-# Of intervals; tests of differences have the level 1 - CONFIDENCE.
+# Confidence level of intervals; the significance level of tests is 1 - CONFIDENCE.
 CONFIDENCE = 0.95
 
 

@@ -1,4 +1,4 @@
-"""The directory of a run: its files, its lock, and the only way to read and write it.
+"""The files and the lock of a run directory; all code reads and writes them through this module.
 
 - `results.json`: the results of a completed run
 - `test_predictions.npz`: its predictions on the test images
@@ -105,7 +105,7 @@ class RunDirectory:
         """Lock the directory for this process, before anything is written into it.
 
         Args:
-            resumes: Whether its run goes on.
+            resumes: Whether its run is resumed.
             overwrite: Whether its run is deleted.
 
         Raises:

@@ -47,7 +47,7 @@ class Predictions:
             UserError: If the file is missing or damaged, or has other shapes, types or values.
         """
         if not path.exists():
-            raise UserError(f"{path.name}: is missing; without it no two runs can be compared")
+            raise UserError(f"{path.name}: is missing; comparing runs needs the predictions")
         try:
             # numpy would leave a damaged file open.
             with path.open("rb") as file:

@@ -19,7 +19,7 @@ from mnist_vision.common.files import shown
 _NOT_SETTINGS = ("hydra", "sweep", "ckpt_path", "overwrite", "output_dir")
 _PATHS = ("ckpt_path", "data.root", "model.weights")
 OUTPUT_DIR = "${output_dir}"
-# What may change when a run goes on. A key stands for all keys below it.
+# Settings that may change when a run is resumed. A key stands for all keys below it.
 MAY_CHANGE = (
     "data.root",
     "data.download",
@@ -39,7 +39,7 @@ MAY_CHANGE = (
 def run_settings(config: DictConfig) -> dict[str, Any]:
     """Resolve the settings of a run to plain values.
 
-    Only references to the output directory stay: a run may go on in another one.
+    References to the output directory stay, because a run may be resumed in another one.
 
     Args:
         config: The configuration of a command, with or without Hydra's own.
@@ -103,11 +103,11 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def find_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Find the first difference in settings that must not change when a run goes on.
+    """Find the first difference in settings that must not change when a run is resumed.
 
     Args:
         before: The settings that the run was started with.
-        now: The settings that it is to go on with.
+        now: The settings to resume it with.
 
     Returns:
         The new setting, and what the run was trained with; None without a difference.
@@ -126,7 +126,7 @@ def check_unchanged(stored: Mapping[str, Any], config: DictConfig) -> None:
 
     Args:
         stored: Settings of a checkpoint.
-        config: The configuration that training is to go on with.
+        config: The configuration to resume training with.
 
     Raises:
         UserError: Naming the first such setting, the value it was trained with, and the way on.
@@ -149,8 +149,8 @@ def explain_change(asked: str, trained: str) -> str:
         trained: What the run was trained with, beginning with "with" or "without".
     """
     return (
-        f"{asked}: the run was trained {trained}, which cannot change when it goes on; leave it "
-        "out, or start a new run without ckpt_path"
+        f"{asked}: the run was trained {trained}, which cannot change when it is resumed; "
+        "leave it out, or start a new run without ckpt_path"
     )
 
 
@@ -173,7 +173,7 @@ def make_paths_absolute(config: DictConfig, folder: str) -> None:
 
 
 def typed_overrides(overrides: Any) -> list[str]:
-    """Get overrides as they were typed, with ${...} not resolved."""
+    """Get overrides without resolving interpolations such as ${...}."""
     typed: list[str] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
     return typed
 

@@ -36,8 +36,8 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         explain: Explains in one line why the job failed.
 
     Returns:
-        What the task returns, now or in an earlier run; None if it failed, which Hydra's sweeper
-        ignores and Optuna's counts as a failed trial.
+        The value of the task or of its earlier run. None if it failed: Hydra's sweeper ignores it,
+        and Optuna's counts a failed trial.
 
     Raises:
         Stopped: If a signal stopped it.

@@ -27,8 +27,8 @@ def make_rows(started: list[StartedJob], planned: list[list[str]] | None) -> lis
 
     Args:
         started: The jobs that started.
-        planned: The overrides of each job of a grid, whose directory may also hold jobs of an
-            earlier grid; None for a search, whose jobs are those that started.
+        planned: The overrides of each job of a grid; jobs of an earlier grid get no row. None for a
+            search: each job that started has a row.
     """
     if planned is None:
         planned = [job.overrides for _, job in started]
@@ -78,7 +78,7 @@ def _outcome(started: StartedJob | None) -> dict[str, str]:
         results, test = directory.find(Results), directory.find_test()
         if results is not None:
             row["val accuracy"] = f"{results.best.val_accuracy:.4f}"
-            # The record of a resumed job counts from the resumption, the results from the start.
+            # The record of a resumed job has the time since then, its results have the total.
             seconds = results.seconds.fit + results.seconds.test
         if test is not None:
             row |= {"test accuracy": f"{test.accuracy:.4f}", "test F1": f"{test.f1:.4f}"}

@@ -185,9 +185,9 @@ def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
 
 
 def _load_weights(parts: Parts, config: DictConfig, directory: RunDirectory) -> None:
-    """Load the weights to start from, or put the results of the run that goes on aside.
+    """Load pretrained weights; for a resumed run, put its old results aside instead.
 
-    A run that was stopped after its last epoch and before its results is only tested.
+    If a run stopped after its last epoch but before its test, only the test is run.
     """
     if parts.checkpoint is None:
         with settings_of("model"):

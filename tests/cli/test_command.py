@@ -23,7 +23,7 @@ MISTAKES = {
     "trainer.limit_val_batches=0": "trainer.limit_val_batches=0: must be a number above 0",
     "ckpt_path=none.ckpt": "ckpt_path=none.ckpt: no such file",
     "overwrite=no": "overwrite=no: must be true or false",
-    "output_dir=x": "output_dir: follows hydra.run.dir=DIR or, in a sweep, hydra.sweep.dir=DIR",
+    "output_dir=x": "output_dir: cannot be set; set hydra.run.dir=DIR, or hydra.sweep.dir=DIR",
     "=5": "'=5': must be GROUP=CHOICE or KEY=VALUE",
     "model=5": "model=5: unknown. Known: ",
     "sweep=lab": "sweep=lab: is not a group; set sweep.resume=true to resume, or search=NAME",

@@ -129,7 +129,7 @@ REFUSED = {
     "~callbacks.pictures": "~callbacks.pictures",
     "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
     "overwrite=true": "overwrite=true: would delete ckpt_path=run/checkpoints/last.ckpt",
-    "output_dir=other": "output_dir: follows hydra.run.dir=DIR",
+    "output_dir=other": "output_dir: cannot be set; set hydra.run.dir=DIR",
     "sweep.resume=true": "sweep.resume=True: resumes a sweep; add --multirun",
     "optimizer@model=adam": "unknown key optimizer@model",
     "--config-name=other": "--config-name: cannot be combined with ckpt_path",
@@ -242,7 +242,7 @@ def test_a_checkpoint_of_an_earlier_version_is_tested_with_the_data_named(train,
     assert "data, optimizer, scheduler, trainer and callbacks cannot be restored" in line
     code, output = run_here("evaluate", f"ckpt_path={last}", "trainer.accelerator=cpu")
     assert code == 1
-    assert "does not hold the settings of its run" in output.err
+    assert "does not store the settings of its run" in output.err
     code, output = run_here(
         "evaluate", f"ckpt_path={last}", "data=mnist", "trainer.accelerator=cpu"
     )

@@ -81,8 +81,8 @@ class SceneRules:
                 f"{high * DIGIT_SIZE:g} px, the smallest of data.canvas_sizes={self.canvas_sizes} "
                 f"{canvas_size} px; lower data.scales or raise data.canvas_sizes"
             )
-        # The intersection of two boxes is at most `shared` of the sum of their areas. So `count`
-        # boxes cover at least the sum of their areas less what each shares with each other.
+        # Two boxes share at most `shared` times the sum of their areas. So `count` boxes cover at
+        # least the sum of their areas minus the shared areas of all pairs.
         shared = self.max_overlap / (1 + self.max_overlap)
         covered = max(count * (1 - (count - 1) * shared) for count in range(1, most + 1))
         # Some scene has digits of at least the mean area, but all may have the lowest scale.

@@ -29,9 +29,9 @@ class MNISTScenesDataModule(MNISTDataModule):
     canvas.
 
     Args:
-        root: As in `MNISTDataModule`, like `download`, `batch_size`, `eval_batch_size`, `val_size`,
-            `split_seed` and `augmentation`, with scenes in the place of images.
-        canvas_sizes: As in `SceneRules`, like `num_digits`, `scales` and `max_overlap`.
+        root: See `MNISTDataModule`, also for `download`, `batch_size`, `eval_batch_size`,
+            `val_size`, `split_seed` and `augmentation`. Batch sizes count scenes.
+        canvas_sizes: See `SceneRules`, also for `num_digits`, `scales` and `max_overlap`.
         num_train_scenes: Scenes an epoch, at least 1; the same ones in each.
         num_val_scenes: Validation scenes, at least 1.
         num_test_scenes: Test scenes, at least 1.

@@ -78,8 +78,8 @@ def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
     """Suppress boxes that overlap a better box (non-maximum suppression).
 
     Works on all sets of boxes at once: each round drops the boxes that a kept box suppresses, until
-    nothing changes. After n rounds the first n boxes are final, so that the result is that of going
-    through the boxes one by one; a few rounds are usually enough.
+    nothing changes. After n rounds the first n boxes are final, so the result equals that of
+    processing the boxes one by one; a few rounds are usually enough.
 
     Args:
         boxes: `Tensor[..., N, 4]`: sets of boxes, the best first.

@@ -1,8 +1,8 @@
 """RoIAlign as two matrix products.
 
-Bilinear interpolation is a row part times a column part, and so is the mean over a grid of
-samples. Written as matrices, the backward pass is a matrix product too, where torchvision's adds
-up sample by sample on one thread.
+Bilinear interpolation and the mean over a grid of samples are separable: each is a row factor times
+a column factor. Written as matrices, the backward pass is a matrix product too, where torchvision
+adds up sample by sample on one thread.
 
 Source: K. He et al., "Mask R-CNN", 2017, https://arxiv.org/abs/1703.06870, as implemented by
 `torchvision.ops.roi_align` (`aligned=False`).
@@ -15,7 +15,7 @@ SAMPLES_PER_BIN = 2  # along each axis; what torchvision's Faster R-CNN uses
 
 
 def roi_align(features: Tensor, boxes: Tensor, size: int, scale: float) -> Tensor:
-    """Resamples the features inside each box to a square grid.
+    """Resample the features inside each box to a square grid.
 
     Args:
         features: `Tensor[B, C, H, W]` float; fastest with channels last in memory.

@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 class PretrainedClassifier(DigitClassifier, ABC):
     """torchvision's network for ImageNet with a new last layer for the ten digits.
 
-    The convolutions are divided into blocks, `features[a:b]`; the layers after them, `classifier`,
-    are the head. The head always trains, and so do the last `num_trainable_blocks` blocks: from the
-    start or, with `epochs_per_block`, one more block each time so many epochs are over, the
-    last block first. Frozen blocks run in evaluation mode and get no gradient. While all blocks are
-    frozen and images are not augmented, the features of each image are computed once.
+    The convolutions are divided into blocks, `features[a:b]`. The layers after them, `classifier`,
+    are the head, which always trains. The last `num_trainable_blocks` blocks train too: all from
+    the start or, with `epochs_per_block`, one more after every `epochs_per_block` epochs, beginning
+    with the last block. Frozen blocks run in evaluation mode and get no gradient. While all blocks
+    are frozen and images are not augmented, the features of each image are computed once.
 
     Lightning's `BackboneFinetuning` adds a parameter group for each layer that it unfreezes. Here
     all groups exist from the start, so that the schedule and a resumed run need no special case.

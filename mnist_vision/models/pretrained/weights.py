@@ -21,7 +21,7 @@ from mnist_vision.common.tensor_files import load_tensors, reason
 
 log = logging.getLogger(__name__)
 
-# Give up on a server that does not answer for so long.
+# Timeout of connections.
 TIMEOUT_SECONDS = 10
 
 Shapes = Mapping[str, torch.Size]

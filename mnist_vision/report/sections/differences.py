@@ -7,7 +7,7 @@ from mnist_vision.report.blocks import Block, Cell, Paragraph, Section, Table, f
 from mnist_vision.report.grouping import Setting, SharedTest
 from mnist_vision.report.statistics import CONFIDENCE, McNemar, holm, mcnemar
 
-# Of more settings than these, not all pairs are compared: nobody would read the table.
+# With more settings, each is compared with the first only, to keep the table readable.
 MAX_ALL_PAIRS = 8
 
 

@@ -32,7 +32,7 @@ Images = NDArray[np.uint8]
 
 
 def find_hard_digits(test: SharedTest) -> tuple[Indices, list[Indices]]:
-    """Find the digits that all settings get wrong and, for each setting, those that it alone does.
+    """Find the digits that every setting gets wrong, and those that only one setting gets wrong.
 
     Returns:
         Indices of the digits in the test set.
@@ -54,7 +54,7 @@ def load_images(test: SharedTest) -> tuple[Images | None, str]:
     except CorruptFileError as error:
         return None, str(error)
     if not np.array_equal(targets.numpy(), test.targets):
-        return None, "these are not the test digits of MNIST in their order"
+        return None, "the runs were not tested on MNIST's test images in the official order"
     return images.squeeze(1).numpy(), ""
 
 

@@ -117,9 +117,9 @@ def _losses(losses: Sequence[float]) -> Cell:
 
 SECTION = Section(
     "The lab",
-    "Our results for each architecture of the lab, above those of its write-up. Ours are from the "
-    "lab's recipe or, if it was not run, from all settings of the architecture. A dash is a value "
-    "that was not reported. Training accuracy is measured on 10,000 training images, the loss per "
-    "epoch during training, on augmented images.",
+    "The results of this project for each architecture, then the figures of the lab's write-up. "
+    "Runs of the lab's recipe are shown or, if there are none, all settings of the architecture. A "
+    "dash is a value that was not reported. Training accuracy is measured on 10,000 "
+    "training images, the loss per epoch during training, on augmented images.",
     _make_blocks,
 )

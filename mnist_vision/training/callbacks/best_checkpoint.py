@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 class BestCheckpoint(ModelCheckpoint):
     """Keep `best.ckpt`: the first epoch of the highest validation accuracy.
 
-    If a run goes on in another directory, its best checkpoint is copied there; Lightning's own
-    callback would forget its score and replace it. If the best checkpoint is gone, the checkpoint
-    that the run goes on from takes its place, with its own score.
+    If a run is resumed in another directory, its best checkpoint is copied there; Lightning's own
+    callback would forget its score and replace it. If the best checkpoint is missing, the one that
+    the run is resumed from takes its place, with its own score.
 
     Args:
         dirpath: Folder of the file.
@@ -41,7 +41,7 @@ class BestCheckpoint(ModelCheckpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember which file the run goes on from."""
+        """Remember which file the run is resumed from."""
         self._resumed_from = find_checkpoint(str(trainer.ckpt_path))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Keep the checkpoint that a run goes on from as if it had not been interrupted."""
+"""Keep the checkpoint from which an interrupted run resumes with identical results."""
 
 import os
 import random

@@ -74,7 +74,7 @@ def test_other_digits_than_mnists_have_no_pictures(two_runs, monkeypatch):
     images, targets = torch.zeros(100, 1, 28, 28, dtype=torch.uint8), torch.arange(100) % 10
     monkeypatch.setattr(module, "load_split", lambda root, split: (images, targets.flip(0)))
     assert load_images(shared_test(two_runs))[0] is None
-    assert "not the test digits of MNIST" in blocks_of(two_runs, "Paragraph")[0].text
+    assert "not tested on MNIST's test images" in blocks_of(two_runs, "Paragraph")[0].text
     assert blocks_of(two_runs, "Gallery")[0].pictures[0].png == b""
 
 
