@@ -17,7 +17,6 @@ from mnist_vision.benchmarks.small_maps import measure_small_maps
 from mnist_vision.benchmarks.startup import measure_startup
 from mnist_vision.benchmarks.throughput import measure_architectures
 from mnist_vision.benchmarks.time_to_accuracy import measure_target
-from mnist_vision.common.checks import Count, check
 from mnist_vision.common.errors import FieldError
 from mnist_vision.common.files import write_json
 from mnist_vision.common.memory import keep_freed_memory
@@ -44,12 +43,11 @@ def run(config: DictConfig) -> None:
         config: The composed `conf/benchmark.yaml`.
 
     Raises:
-        FieldError: If a part is unknown or the number of repeats is less than 1.
+        FieldError: If a part is unknown.
     """
     for part in config.parts:
         if part not in PARTS:
             raise FieldError("parts", part, f"must be some of {', '.join(PARTS)}")
-    check("repeats", config.repeats, Count)
     quiet_libraries()
     torch.set_flush_denormal(True)
     keep_freed_memory()

@@ -73,7 +73,6 @@ class FrontDoor(Callback):
             from mnist_vision.sweeps.sweep import Sweep
 
             check_limits(config)
-
             self.call.sweep = Sweep(self.call.command, config, self.call.overrides, self.call.held)
 
 

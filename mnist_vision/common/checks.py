@@ -9,14 +9,15 @@ A constructor states the ranges of its arguments as types, and `@checked` holds 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from mnist_vision.common.errors import FieldError
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 Count = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -41,14 +42,13 @@ def check(field: str, value: object, allowed: Any) -> None:
     Raises:
         FieldError: Naming the field, the value and what is allowed.
     """
-    adapter = _adapter(allowed)
     try:
-        adapter.validate_python(value)
+        _adapter(allowed).validate_python(value)
     except ValidationError as error:
-        raise FieldError(field, value, f"must be {_allowed_by(adapter)}") from error
+        raise FieldError(field, value, f"must be {_allowed_by(allowed)}") from error
 
 
-def checked(function: Function) -> Function:
+def checked(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Check the arguments of a function against its annotations before each call.
 
     Raises:
@@ -57,21 +57,21 @@ def checked(function: Function) -> Function:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         types = get_type_hints(function, include_extras=True)
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             if name in types:
                 check(name, value, types[name])
         return function(*args, **kwargs)
 
-    return call  # type: ignore[return-value]
+    return call
 
 
-def _allowed_by(adapter: TypeAdapter[Any]) -> str:
+def _allowed_by(allowed: Any) -> str:
     try:
-        return _describe(adapter.json_schema())
-    except PydanticInvalidForJsonSchema:  # a class of this program, say
-        return str(adapter)
+        return _describe(_adapter(allowed).json_schema())
+    except PydanticInvalidForJsonSchema:  # a function or a class
+        return f"of type {allowed}"
 
 
 def _describe(schema: dict[str, Any]) -> str:
@@ -100,7 +100,7 @@ def _describe_bounds(schema: dict[str, Any], kind: str) -> list[str]:
         bounds, low, high = [f"from {low} to {high}"], None, None
     bounds += [f"of at least {low:g}"] if low is not None else []
     bounds += [f"at most {high:g}"] if high is not None else []
-    bounds += [f"a multiple of {schema['multipleOf']}"] if "multipleOf" in schema else []
+    bounds += [f"divisible by {schema['multipleOf']}"] if "multipleOf" in schema else []
     return [" and ".join(bounds)] if bounds else []
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from mnist_vision.common.errors import first_line
+
 
 def load_tensors(path: str | os.PathLike[str]) -> Any:
     """Read tensors and plain values onto the CPU.
@@ -38,4 +40,4 @@ def reason(error: Exception) -> str:
     cause = error if isinstance(error, OSError) else error.__context__ or error
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import write_atomically
-from mnist_vision.data.mnist import FILES, IdxFile, faults, raw_folder
+from mnist_vision.data.mnist import FILES, IdxFile, Split, faults, raw_folder
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +157,9 @@ def write_idx_files(pickled: IO[bytes], folder: Path) -> None:
     """
     with gzip.open(pickled) as stream:
         train, validation, test = _ArrayUnpickler(stream, encoding="latin1").load()
-    for split, parts in (("train", (train, validation)), ("test", (test,))):
-        image_file, label_file = FILES[split]  # type: ignore[index]
+    splits: dict[Split, list[Any]] = {"train": [train, validation], "test": [test]}
+    for split, parts in splits.items():
+        image_file, label_file = FILES[split]
         _write_idx(folder, image_file, [np.rint(images * 256) for images, _ in parts])
         _write_idx(folder, label_file, [labels for _, labels in parts])
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from mnist_vision.common.errors import UserError
 
 NUM_CLASSES = 10
-MISSED = -1  # the prediction of a network that finds no digit
+MISSED = -1  # the prediction where a network finds no digit
 IMAGE_SIZE = 28  # pixels a side
 # Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1].
 PIXEL_MEAN = 0.1307

@@ -37,7 +37,7 @@ class Run:
 
 
 class Incomplete(NamedTuple):
-    """A job of a sweep that left no results: "failed", "stopped" or "running", and the reason."""
+    """A job without results, its status ("failed", "stopped" or "running"), and the reason."""
 
     folder: Path
     model: str | None

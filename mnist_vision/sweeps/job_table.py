@@ -8,7 +8,7 @@ from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.file_names import JOB_FILE
 from mnist_vision.runs.record import Job, Results
 
-# The directory of a job that started, and its record.
+# A job that started: its directory and its record.
 StartedJob = tuple[RunDirectory, Job]
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 # Hydra has no public class that lists the jobs of a grid.
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -141,8 +142,8 @@ def _check_sweep(config: DictConfig, can_resume: bool) -> None:
     task_overrides = typed_overrides(config.hydra.overrides.task)
     if config.ckpt_path is not None or any(o.startswith("ckpt_path=") for o in task_overrides):
         raise UserError(f"ckpt_path: continues one run; a sweep is continued with {RESUME}=DIR")
-    sweep = OmegaConf.to_container(config.hydra.sweep, resolve=False)
-    subdir = str(sweep["subdir"])  # type: ignore[index,call-overload]
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    subdir = str(sweep["subdir"])
     if "${fingerprint:" not in subdir:
         raise UserError(
             f"hydra.sweep.subdir={subdir}: must contain ${{fingerprint:}}, which identifies the "

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import pytest
@@ -48,10 +48,11 @@ def test_both_ends_are_allowed(value, allowed):
         (
             5,
             Annotated[int, Field(ge=4, multiple_of=4)],
-            "a whole number of at least 4 and a multiple of 4",
+            "a whole number of at least 4 and divisible by 4",
         ),
         ("no", bool, "true or false"),
         (3, str | None, "text or null"),
+        (3, Callable[[int], int] | None, "of type collections.abc.Callable[[int], int] | None"),
         ("c", Literal["a", "b"], "one of a, b"),
     ],
 )

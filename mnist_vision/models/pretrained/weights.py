@@ -130,7 +130,7 @@ def _download(source: WeightsEnum) -> Path:
 
 
 def _read(path: Path, shapes: Shapes) -> dict[str, Tensor]:
-    """Read the tensors of a file that the network can use.
+    """Read a file, and return the tensors that the network uses.
 
     Raises:
         ValueError: If the file is damaged, or holds something else than weights of the network.

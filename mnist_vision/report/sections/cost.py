@@ -10,7 +10,7 @@ from mnist_vision.report.quantities import QUANTITIES
 
 COSTS = ("num_parameters", "fit_seconds", "inference_ms")
 OTHER_COLOUR = "#c8ccd0"
-# Letters of a name that fit beside a point.
+# Longest name that fits beside a point, in letters.
 MAX_NAME = 20
 
 

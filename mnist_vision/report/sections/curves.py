@@ -19,7 +19,7 @@ CURVES = {
     "val/accuracy": "validation accuracy",
 }
 MAX_LABEL = 50
-# Letters of a label that fit into half the width of the legend.
+# Longest label that fits into half the width of the legend, in letters.
 MAX_HALF_LABEL = 25
 
 

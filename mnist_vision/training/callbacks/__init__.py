@@ -1,1 +1,1 @@
-"""Callbacks: progress, checkpoints, history, and the end of a run that diverges."""
+"""Callbacks: progress, history, checkpoints, pictures for TensorBoard, and a check of the loss."""
