@@ -65,8 +65,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint of this program onto the CPU.
 
-    The checksums of the file are verified first. Only tensors and plain values are unpickled. Names
-    of earlier versions of this program become those of this one.
+    The checksums of the file are verified first. Only tensors and plain values are unpickled.
 
     Raises:
         UserError: If the file is missing, corrupt, or not a checkpoint of this program.
@@ -82,8 +81,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     required = {"architecture", "hyper_parameters", "state_dict"}
     if not isinstance(checkpoint, dict) or not required <= checkpoint.keys():
         raise UserError(f"{not_ours} (it does not say which architecture it holds)")
-    arguments = checkpoint["hyper_parameters"]
-    return checkpoint | {"hyper_parameters": rename_arguments(arguments)}
+    return checkpoint
 
 
 def load_classifier(path: str | os.PathLike[str]) -> DigitClassifier:
@@ -107,7 +105,7 @@ def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str])
     """
     model_class = find_architecture(checkpoint["architecture"])
     try:
-        model = model_class(**checkpoint["hyper_parameters"])
+        model = model_class(**rename_arguments(checkpoint["hyper_parameters"]))
         model.load_state_dict(checkpoint["state_dict"])
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(

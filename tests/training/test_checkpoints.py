@@ -114,6 +114,8 @@ def test_an_unknown_architecture_and_weights_that_do_not_fit_are_named(model, tm
     with pytest.raises(UserError, match="does not fit cnn"):
         load_classifier(save(model, tmp_path / "c.ckpt", hyper_parameters={"depth": 9}))
     with pytest.raises(UserError, match="does not fit cnn"):
+        load_classifier(save(model, tmp_path / "e.ckpt", hyper_parameters=None))
+    with pytest.raises(UserError, match="does not fit cnn"):
         load_classifier(save(model, tmp_path / "d.ckpt", state_dict={1: torch.zeros(1)}))
 
 
