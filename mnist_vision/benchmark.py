@@ -1,5 +1,7 @@
 """Measure speed against common baselines: `python -m mnist_vision.benchmark`."""
 
+from collections.abc import Callable
+
 from omegaconf import DictConfig
 
 from mnist_vision.cli.command import run_command
@@ -10,12 +12,12 @@ def main() -> None:
     run_command(task, "benchmark")
 
 
-def task(config: DictConfig) -> None:
-    """Measure the chosen parts and print them as a table."""
+def task(config: DictConfig) -> Callable[[], None]:
+    """Prepare to measure the chosen parts and to print them as a table."""
     # Importing torch and Lightning takes seconds: check the command line first.
-    from mnist_vision.benchmarks.suite import run
+    from mnist_vision.benchmarks.suite import prepare
 
-    run(config)
+    return prepare(config)
 
 
 if __name__ == "__main__":

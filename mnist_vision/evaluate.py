@@ -1,5 +1,7 @@
 """Test a checkpoint: `python -m mnist_vision.evaluate ckpt_path=outputs/.../best.ckpt`."""
 
+from collections.abc import Callable
+
 from omegaconf import DictConfig
 
 from mnist_vision.cli.command import run_command
@@ -10,12 +12,12 @@ def main() -> None:
     run_command(task, "evaluate")
 
 
-def task(config: DictConfig) -> float:
-    """Test the checkpoint; return its test accuracy."""
+def task(config: DictConfig) -> Callable[[], float]:
+    """Prepare the test of a checkpoint, which returns its test accuracy."""
     # torch and Lightning take seconds to import: not before the command line is checked.
-    from mnist_vision.training.checkpoint_evaluation import evaluate_checkpoint
+    from mnist_vision.training.checkpoint_evaluation import prepare
 
-    return evaluate_checkpoint(config)
+    return prepare(config)
 
 
 if __name__ == "__main__":

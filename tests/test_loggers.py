@@ -41,7 +41,7 @@ def test_several_loggers_get_the_same(run):
 def test_a_run_without_a_logger_has_its_results_all_the_same(run, none):
     run_dir = run(none)
     assert len(results_of(run_dir)["history"]) == 2
-    assert "train/lr" in results_of(run_dir)["history"][0]
+    assert "train/loss" in results_of(run_dir)["history"][0]
     names = {path.name for path in run_dir.iterdir()}
     assert not names & {"csv", "tensorboard", "lightning_logs"}
 

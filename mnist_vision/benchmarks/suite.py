@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mnist_vision.benchmarks.data_path import measure_data_path
@@ -19,6 +20,7 @@ from mnist_vision.benchmarks.throughput import measure_architectures
 from mnist_vision.benchmarks.time_to_accuracy import measure_target
 from mnist_vision.common.errors import FieldError
 from mnist_vision.common.files import write_json
+from mnist_vision.common.instantiation import check_arguments
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.runs.file_names import BENCHMARK_FILE
@@ -36,11 +38,14 @@ PARTS: dict[str, Callable[[DictConfig], list[Row]]] = {
 }
 
 
-def run(config: DictConfig) -> None:
-    """Measure the chosen parts, print the table and write `benchmark.json`.
+def prepare(config: DictConfig) -> Callable[[], None]:
+    """Check the configuration.
 
     Args:
         config: The composed `conf/benchmark.yaml`.
+
+    Returns:
+        What measures the chosen parts, prints the table and writes `benchmark.json`.
 
     Raises:
         FieldError: If a part is unknown.
@@ -49,6 +54,11 @@ def run(config: DictConfig) -> None:
         if part not in PARTS:
             raise FieldError("parts", part, f"must be some of {', '.join(PARTS)}")
     quiet_libraries()
+    check_arguments(OmegaConf.to_container(config.data, resolve=True), "data")
+    return partial(_run, config)
+
+
+def _run(config: DictConfig) -> None:
     torch.set_flush_denormal(True)
     keep_freed_memory()
     rows = []

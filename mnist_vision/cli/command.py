@@ -29,7 +29,8 @@ from mnist_vision.runs.settings import fingerprint, flatten, make_paths_absolute
 
 log = logging.getLogger(__name__)
 
-Task = Callable[[DictConfig], Any]
+# Checks the configuration, writes nothing, and returns what does the work.
+Task = Callable[[DictConfig], Callable[[], Any]]
 
 
 # On import, because a job of a sweep may run in a process that never calls `run_command`.
@@ -43,8 +44,8 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
     run's log. SIGINT and SIGTERM exit with 130 and 143.
 
     Args:
-        task: What the command does with its configuration. The first line of its module's
-            docstring describes it in the help.
+        task: Prepares what the command does. The first line of its module's docstring describes
+            the command in the help.
         command: Name of the command and of its primary configuration in `conf/`.
         can_resume: Whether `ckpt_path` names a run to continue.
     """
@@ -53,7 +54,7 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
     job = HydraTask(task)
     message, exit_code = "", 1
     with ExitStack() as held:
-        call = FrontDoor.call = Invocation(command, held)
+        call = FrontDoor.call = Invocation(command, task, held)
         try:
             name = read_arguments(call, description, can_resume=can_resume)
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)(job)()
@@ -69,6 +70,8 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
                 message = call.sweep.close(message)
             except Exception as error:
                 message = explain(error)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)  # Python would end with another code
     if message:
         fail(message, exit_code)
 
@@ -87,14 +90,14 @@ class HydraTask:
     def __call__(self, config: DictConfig) -> Any:
         """Run the task; keep its error in `self.error`, because Hydra would add text to it."""
         hydra_config = HydraConfig.get()
-        make_paths_absolute(config, hydra_config.runtime.cwd)
         log_file = Path(hydra_config.runtime.output_dir) / f"{hydra_config.job.name}.log"
         if hydra_config.mode == RunMode.MULTIRUN:
             from mnist_vision.sweeps.job import run_job
 
+            make_paths_absolute(config, hydra_config.runtime.cwd)
             return run_job(self._check_and_run, config, partial(explain, log_file=log_file))
         try:
-            return self._run(config)
+            return _run(FrontDoor.call.work)
         except Exception as error:
             self.error = explain(error, log_file=log_file)
 
@@ -103,18 +106,19 @@ class HydraTask:
         from mnist_vision.cli.limits import check_limits
 
         check_limits(config)
-        return self._run(config)
+        return _run(lambda: self._task(config)())
 
-    def _run(self, config: DictConfig) -> Any:
-        try:
-            return self._task(config)
-        except BaseException as error:
-            # At debug level: in the run's log, but not on the terminal.
-            log.debug("The task ended with an error", exc_info=True)
-            stopped = stop_behind(error)
-            if stopped is not None:
-                raise stopped from None
-            raise
+
+def _run(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except BaseException as error:
+        # At debug level: in the run's log, but not on the terminal.
+        log.debug("The task ended with an error", exc_info=True)
+        stopped = stop_behind(error)
+        if stopped is not None:
+            raise stopped from None
+        raise
 
 
 class _StopOnce:

@@ -1,9 +1,8 @@
 """Explain exceptions to users, each in one line."""
 
-import difflib
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra.errors import (
@@ -12,10 +11,11 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from mnist_vision.cli.usage import choices
 from mnist_vision.common.errors import FieldError, UserError, first_line
+from mnist_vision.common.suggestions import similar
 from mnist_vision.runs.settings import quoted
 
 # Choices that need an extra of this package.
@@ -48,6 +48,8 @@ def explain(
         return _explain_missing_choice(error)
     if isinstance(error, OverrideParseException):
         return _explain_syntax(error.override)
+    if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.full_key:
+        return f"{error.full_key} is required"  # it was removed with ~
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_override(error, known_keys)
     if isinstance(error, OSError) and error.strerror:
@@ -57,26 +59,6 @@ def explain(
         return first_line(error)
     where = f" (traceback in {log_file})" if log_file is not None else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"
-
-
-def similar(word: str, known: Iterable[str], separator: str = "/") -> str:
-    """Suggest the known word that is most similar to an unknown one.
-
-    Args:
-        word: The unknown word.
-        known: The known words.
-        separator: Separates the parts of a word; the last part is also compared alone.
-
-    Returns:
-        Text to append to "unknown WORD"; empty if no word is similar.
-    """
-    known = list(known)
-    matches = difflib.get_close_matches(word, known, n=1)
-    if not matches:
-        leaves = {each.rpartition(separator)[2]: each for each in reversed(known)}
-        leaf = word.rpartition(separator)[2]
-        matches = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1)]
-    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def _explain_instantiation(error: BaseException, known_keys: Callable[[], list[str]]) -> str:

@@ -1,10 +1,11 @@
 """Early checks: find mistakes and take the output directory before anything is written."""
 
+import copy
 import os
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +15,20 @@ from hydra import compose, initialize_config_dir
 
 # Hydra has no public parser of its options.
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mnist_vision.cli.explain import explain, similar
+from mnist_vision.cli.explain import explain
+from mnist_vision.cli.known_keys import check_keys
 from mnist_vision.cli.resume import ResumedRun, find_resumed
 from mnist_vision.cli.usage import help_text
 from mnist_vision.common.conf import CONF_DIR, is_group
-from mnist_vision.common.errors import UserError, fail
+from mnist_vision.common.errors import UserError, fail, stop_behind
 from mnist_vision.common.files import shown
+from mnist_vision.common.suggestions import similar
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.settings import check_unchanged, quoted, quoted_text
+from mnist_vision.runs.settings import check_unchanged, make_paths_absolute, quoted, quoted_text
 
 if TYPE_CHECKING:  # a single run does not need it
     from mnist_vision.sweeps.sweep import Sweep
@@ -35,9 +39,11 @@ class Invocation:
     """One call of a command: what `run_command` and Hydra's callback share."""
 
     command: str
+    task: Callable[[DictConfig], Callable[[], Any]]
     held: ExitStack  # the lock of the output directory, until the command ends
     overrides: list[str] = field(default_factory=list)
     resumed: ResumedRun | None = None
+    work: Callable[[], Any] = lambda: None  # of a single run: what the task prepared
     sweep: "Sweep | None" = None  # once it has started
 
 
@@ -55,16 +61,13 @@ class FrontDoor(Callback):
         with _exit_on_error():
             from mnist_vision.cli.limits import check_limits  # pydantic takes time to import
 
-            for key in map(str, config):
-                if OmegaConf.is_missing(config, key):
-                    raise UserError(f"{key} is required; give it as {key}=VALUE")
+            check_keys(config, self.call.command, self.call.overrides)
             check_limits(config)
             if OmegaConf.select(config, "sweep.resume"):
                 raise UserError(
                     f"sweep.resume={config.sweep.resume}: resumes a sweep; add --multirun"
                 )
-            if int(os.environ.get("LOCAL_RANK", 0)) == 0:  # else the first process holds it
-                _lock_run_directory(config, self.call)
+            _prepare_run(config, self.call)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what all jobs of a sweep share, and start it; end the process if it is wrong."""
@@ -72,6 +75,7 @@ class FrontDoor(Callback):
             from mnist_vision.cli.limits import check_limits
             from mnist_vision.sweeps.sweep import Sweep
 
+            check_keys(config, self.call.command, self.call.overrides)
             check_limits(config)
             self.call.sweep = Sweep(self.call.command, config, self.call.overrides, self.call.held)
 
@@ -82,11 +86,14 @@ def _exit_on_error() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        stopped = stop_behind(error)
+        if stopped is not None:
+            raise stopped from None
         fail(explain(error), 1)
 
 
-def _lock_run_directory(config: DictConfig, call: Invocation) -> None:
-    """Check a resumed run, lock the run directory, and tell Hydra what it may write there."""
+def _prepare_run(config: DictConfig, call: Invocation) -> None:
+    """Prepare the task, lock the run directory, and tell Hydra what it may write there."""
     directory = RunDirectory(Path(config.hydra.run.dir).expanduser().absolute())
     resumed, resumes, overwrite = call.resumed, False, bool(config.get("overwrite"))
     if resumed is not None:
@@ -94,11 +101,33 @@ def _lock_run_directory(config: DictConfig, call: Invocation) -> None:
         resumes = resumed.directory is not None and directory.is_same(resumed.directory)
     if overwrite and config.get("ckpt_path") and directory.holds(config.ckpt_path):
         raise UserError(f"overwrite=true: would delete ckpt_path={shown(config.ckpt_path)}")
+    if os.path.expandvars(directory.path) != str(directory.path):
+        raise UserError(
+            f"hydra.run.dir={shown(directory.path)}: holds the name of an environment variable, "
+            "which loggers would replace; choose another"
+        )
     # Hydra does not expand ~.
     config.hydra.run.dir = str(directory.path).replace("${", r"\${")
     if resumes:
         config.hydra.output_subdir = None  # keep Hydra's record of how the run was started
-    call.held.enter_context(directory.take(resumes=resumes, overwrite=overwrite))
+    is_first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # of the processes; it holds the lock
+    if is_first:
+        directory.check_available(resumes=resumes, overwrite=overwrite)
+    call.work = call.task(_task_config(config, directory))
+    if is_first:
+        call.held.enter_context(directory.take(resumes=resumes, overwrite=overwrite))
+
+
+def _task_config(config: DictConfig, directory: RunDirectory) -> DictConfig:
+    """Copy the configuration as Hydra does for a task; the directory need not exist yet."""
+    with open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(directory.path)
+    HydraConfig.instance().set_config(config)
+    task_config = copy.deepcopy(config)
+    with open_dict(task_config):
+        del task_config["hydra"]
+    make_paths_absolute(task_config, config.hydra.runtime.cwd)
+    return task_config
 
 
 def read_arguments(call: Invocation, description: str, *, can_resume: bool) -> str:

@@ -1,6 +1,6 @@
-"""The ranges of settings that other libraries check late or not at all.
+"""The ranges of settings that would be checked late, after torch is imported, or not at all.
 
-The classes of this package check their own arguments.
+The other classes of this package check their own arguments.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,11 +14,25 @@ from mnist_vision.common.errors import FieldError
 LIMITS: dict[str, Any] = {
     "overwrite": bool,
     "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
+    "data.batch_size": Count,
+    "data.eval_batch_size": Count | None,  # null: evaluate takes the run's
     "optimizer.lr": Positive,
     "optimizer.weight_decay": NonNegative,
     "optimizer.momentum": Share,
     "trainer.max_epochs": Count,
+    "trainer.max_steps": Literal[-1] | Count,
+    "trainer.min_epochs": Count | None,
+    "trainer.min_steps": Count | None,
+    "trainer.check_val_every_n_epoch": Count | None,
+    "trainer.val_check_interval": Positive | None,
+    # A sanity check uses random numbers: a resumed run, which has none, would differ.
+    "trainer.num_sanity_val_steps": Literal[0],
     "trainer.log_every_n_steps": Count,
+    "trainer.accumulate_grad_batches": Count,
+    "trainer.gradient_clip_val": NonNegative | None,
+    "trainer.gradient_clip_algorithm": Literal["norm", "value"] | None,
+    # Each node would need the lock and the files of the run.
+    "trainer.num_nodes": Literal[1],
     # Images, weights and averaged weights must stay float32.
     "trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"],
     # A share of the batches, or their number.

@@ -1,5 +1,7 @@
 """The accelerators of this machine."""
 
+import os
+
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from mnist_vision.common.errors import FieldError
@@ -22,4 +24,30 @@ def check_accelerator(field: str, accelerator: object) -> None:
     if accelerator not in usable:
         raise FieldError(
             field, accelerator, f"must be one that torch can use here: {', '.join(usable)}"
+        )
+
+
+def is_cpu(accelerator: object) -> bool:
+    """Test whether a setting `trainer.accelerator` is the CPU here."""
+    has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+    return accelerator == "cpu" or (accelerator == "auto" and not has_gpu)
+
+
+def check_devices(devices: object, accelerator: object) -> None:
+    """Check that there is a core for each process of a training on the CPU.
+
+    Lightning would start any number of processes.
+
+    Args:
+        devices: The setting `trainer.devices`.
+        accelerator: The setting `trainer.accelerator`.
+
+    Raises:
+        FieldError: If there are fewer cores.
+    """
+    num_cores = os.cpu_count() or 1
+    is_number = str(devices).lstrip("-").isdigit()
+    if is_cpu(accelerator) and is_number and not 1 <= int(str(devices)) <= num_cores:
+        raise FieldError(
+            "trainer.devices", devices, f"must be from 1 to {num_cores}, the cores of this machine"
         )

@@ -78,6 +78,8 @@ def _describe(schema: dict[str, Any]) -> str:
     """Describe a JSON schema in words, such as "a whole number from 1 to 4"."""
     if "anyOf" in schema:
         return " or ".join(map(_describe, schema["anyOf"]))
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
     kind = schema.get("type")

@@ -15,9 +15,14 @@ def quiet_libraries() -> None:
     """
     for name, value in NO_REPORTS.items():
         os.environ.setdefault(name, value)
-    # These set their own level to INFO when they are imported.
+    # These set their own level to INFO when they are imported, and print if logging is not set up.
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.handlers.clear()
+        logger.propagate = True
+    # The table of trainer.enable_model_summary=true.
+    logging.getLogger("lightning.pytorch.callbacks.model_summary").setLevel(logging.INFO)
     # Each run has an MLflow database of its own, with a new experiment.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.loggers.mlflow").addFilter(_is_not_new_experiment)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -156,6 +156,24 @@ class DigitClassifier(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "train/lr"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients by their norm or, with the algorithm "value", each alone.
+
+        Lightning's own way refuses fused optimizers in mixed precision. That is needed for float16,
+        whose gradients they unscale themselves, and not for bfloat16, whose are not scaled.
+        """
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm == "value":
+            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+        else:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Sum the losses; log the sum as `train/loss`, and each loss if there are several."""

@@ -100,6 +100,16 @@ class RunDirectory:
         """Test whether there are results or checkpoints, which a new run would replace."""
         return any(any(self.path.glob(sign)) for sign in _SIGNS)
 
+    def check_available(self, *, resumes: bool = False, overwrite: bool = False) -> None:
+        """Refuse a directory that `take` would refuse, and create none; see there."""
+        if self.path.is_dir():
+            with lock_directory(self.path, "hydra.run.dir"):
+                self._check_free(resumes=resumes, overwrite=overwrite)
+
+    def _check_free(self, *, resumes: bool, overwrite: bool) -> None:
+        if not resumes and not overwrite and self.holds_run():
+            raise UserError(self._explain_taken())
+
     @contextmanager
     def take(self, *, resumes: bool = False, overwrite: bool = False) -> Iterator[None]:
         """Lock the directory for this process, before anything is written into it.
@@ -120,9 +130,8 @@ class RunDirectory:
                 "another"
             ) from error
         with lock_directory(self.path, "hydra.run.dir"):
-            if not resumes and self.holds_run():
-                if not overwrite:
-                    raise UserError(self._explain_taken())
+            self._check_free(resumes=resumes, overwrite=overwrite)
+            if overwrite:
                 self.clear()
             yield
 
@@ -203,7 +212,7 @@ class RunDirectory:
         if not self.results_path.exists():
             return
         results = self.find(Results)
-        name = f"results_epoch_{results.epochs}" if results is not None else "results_damaged"
+        name = f"results_epoch_{results.epochs:g}" if results is not None else "results_damaged"
         count = len(list(self.path.glob(f"{name}*.json")))
         aside = f"{name}_{count + 1}.json" if count else f"{name}.json"
         os.replace(self.results_path, self.path / aside)

@@ -60,3 +60,13 @@ def _rename_target(target: str) -> str:
         if target.startswith(old):
             return new + target.removeprefix(old)
     return target
+
+
+def add_steps(rows: list[dict[str, float]], num_steps: int) -> list[dict[str, float]]:
+    """Add the step to rows of a history that lack it; each is of one epoch.
+
+    Args:
+        rows: Rows of a history.
+        num_steps: The step of the last row.
+    """
+    return [{"step": num_steps * count // len(rows)} | row for count, row in enumerate(rows, 1)]

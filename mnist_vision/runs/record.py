@@ -1,7 +1,7 @@
 """The records of a run as types: results, evaluation of a checkpoint, job of a sweep, settings.
 
-A record is checked when it is made and when it is read. `VERSION` is that of `results.json`;
-version 1, which did not name the best epoch, can still be read.
+A record is checked when it is made and when it is read. `VERSION` is that of `results.json`.
+Version 1, which did not name the best epoch, and version 2, which had no steps, can still be read.
 """
 
 import json
@@ -24,9 +24,11 @@ from mnist_vision.common.errors import UserError
 from mnist_vision.runs.file_names import EVALUATION_FILE, JOB_FILE, RESULTS_FILE
 from mnist_vision.runs.old_names import rename_choices, rename_settings
 
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 
 Name = Annotated[str, Field(min_length=1)]
+# Epochs trained; 0.5 is half of the first one.
+Epochs = Annotated[int | float, Field(gt=0)]
 
 
 class Record(BaseModel):
@@ -105,9 +107,16 @@ class Seconds(Record):
 
 
 class BestEpoch(Record):
-    """The epoch, from 1, whose checkpoint validation chose, and its validation accuracy."""
+    """The moment whose weights validation chose, and their validation accuracy.
 
-    epoch: Count
+    Args:
+        epoch: Epochs trained until then.
+        step: Optimizer steps until then; None in results of earlier versions.
+        val_accuracy: The highest validation accuracy.
+    """
+
+    epoch: Epochs
+    step: Count | None = None
     val_accuracy: Share
 
 
@@ -119,12 +128,15 @@ class Results(FileRecord):
         architecture: Name of the architecture.
         status: Only a completed run has results.
         seed: The run's seed.
-        epochs: Epochs completed.
+        epochs: Epochs trained.
+        ended_by: What ended training: a setting and its value, or the reason of a callback; None
+            in results of earlier versions.
         num_parameters: Number of weights.
         num_trainable_parameters: Number of trained weights.
         weights: The weights that training started from, if the architecture has a choice.
-        history: A row an epoch: `epoch`, `seconds` so far, and metrics by log key.
-        best: The epoch that was tested.
+        history: A row for each validation and the end of each epoch: `epoch`, `step` and `seconds`
+            so far, and by log key the metrics that were measured then. The last one has all.
+        best: The moment whose weights were tested.
         train: Figures of the last epoch.
         test: Figures of the checkpoint of the best epoch on all test images.
         seconds: Times.
@@ -135,11 +147,12 @@ class Results(FileRecord):
 
     FILE: ClassVar[str] = RESULTS_FILE
 
-    version: Literal[1, 2] = VERSION
+    version: Literal[1, 2, 3] = VERSION
     architecture: Name
     status: Literal["completed"] = "completed"
     seed: NonNegativeInt
-    epochs: Count
+    epochs: Epochs
+    ended_by: Name | None = None
     num_parameters: NonNegativeInt
     num_trainable_parameters: NonNegativeInt
     weights: Name | None = None
@@ -175,11 +188,15 @@ class Results(FileRecord):
     @classmethod
     def _check_rows(cls, history: list[dict[str, float]]) -> list[dict[str, float]]:
         for number, row in enumerate(history, 1):
-            for key in ("train/loss", "train/accuracy", "val/accuracy"):
-                value, highest = row.get(key), 1 if key.endswith("accuracy") else math.inf
+            for key, highest in _METRICS.items():
+                value = row.get(key, None if number == len(history) else 0)
                 if value is None or not 0 <= value <= highest:
                     raise ValueError(f"row {number}: {key}={value} must be in [0, {highest}]")
         return history
+
+
+# The metrics that the last row of a history has, and their highest values.
+_METRICS = {"epoch": math.inf, "train/loss": math.inf, "train/accuracy": 1, "val/accuracy": 1}
 
 
 class Evaluation(FileRecord):

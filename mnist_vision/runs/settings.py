@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "trainer.devices",
     "trainer.log_every_n_steps",
     "trainer.max_epochs",
+    "trainer.max_steps",
     "trainer.max_time",
     "trainer.num_nodes",
     "trainer.profiler",

@@ -10,7 +10,9 @@ from mnist_vision.runs.settings import command_line
 
 def result_lines(results: Results, directory: RunDirectory) -> list[str]:
     """List the figures of a run, and the commands to look at it."""
+    ended_by = f", ended by {results.ended_by}" if results.ended_by else ""
     rows = {
+        "trained for": f"{results.epochs:g} epochs{ended_by}",
         "training loss": f"{results.train.loss:.4f}",
         "training accuracy": f"{results.train.accuracy:.4f}",
         **_test_rows(results.test),

@@ -61,7 +61,7 @@ def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: 
 def _is_path_elsewhere(key: str, value: str) -> bool:
     """Test whether a part would write files outside the run directory."""
     group, leaf = key.partition(".")[0], key.rpartition(".")[2]
-    is_path = "/" in value or leaf in _PATH_KEYS
+    is_path = leaf in _PATH_KEYS or value.startswith(("/", "~")) or ".." in value or "://" in value
     is_inside = OUTPUT_DIR in value and ".." not in value
     return group in _WRITING_GROUPS and is_path and not is_inside
 

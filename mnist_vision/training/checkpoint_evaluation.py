@@ -1,17 +1,21 @@
 """Test the network of a checkpoint on all test images, and record the result."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.common.accelerators import check_accelerator
 from mnist_vision.common.conf import CONF_DIR
 from mnist_vision.common.files import shown
+from mnist_vision.common.instantiation import make
 from mnist_vision.common.quiet import quiet_libraries
+from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.measure import check_data, run_test
+from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Evaluation
 from mnist_vision.runs.summary import figure_lines
@@ -21,14 +25,15 @@ from mnist_vision.training.checkpoints import read_checkpoint, rebuild_classifie
 log = logging.getLogger(__name__)
 
 
-def evaluate_checkpoint(config: DictConfig) -> float:
-    """Test a checkpoint; the figures equal those in the results of its run.
+def prepare(config: DictConfig) -> Callable[[], float]:
+    """Read a checkpoint, and check that it can be tested; write nothing.
 
     Args:
         config: The composed `conf/evaluate.yaml`.
 
     Returns:
-        The test accuracy.
+        What tests it, and returns the test accuracy. The figures equal those in the results of its
+        run.
 
     Raises:
         UserError: If the checkpoint cannot be used.
@@ -39,8 +44,12 @@ def evaluate_checkpoint(config: DictConfig) -> float:
     model = rebuild_classifier(checkpoint, config.ckpt_path)
     OmegaConf.set_struct(config, False)
     config.data = _data_settings(config, checkpoint)
-    datamodule = instantiate(config.data, _convert_="all")
+    datamodule: MNISTDataModule = make(config, "data")
     check_data(model, datamodule)
+    return partial(_test, model, datamodule, config)
+
+
+def _test(model: DigitClassifier, datamodule: MNISTDataModule, config: DictConfig) -> float:
     outcome = run_test(model, datamodule, accelerator=config.trainer.accelerator)
     evaluation = Evaluation(
         architecture=model.architecture,

@@ -164,3 +164,9 @@ def epochs_done(checkpoint: dict[str, Any]) -> int:
     """Count the epochs that the network of a checkpoint was trained for."""
     epochs: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     return epochs
+
+
+def history_rows(checkpoint: dict[str, Any]) -> list[dict[str, float]]:
+    """Get the rows of history that a checkpoint holds; the last one is of its weights."""
+    rows: list[dict[str, float]] = checkpoint["callbacks"]["History"]["rows"]
+    return rows

@@ -46,7 +46,7 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
 
 
 def log_test(
-    logger: Logger,
+    logger: TensorBoardLogger,
     settings: dict[str, Any],
     model: DigitClassifier,
     datamodule: MNISTDataModule,
@@ -54,8 +54,6 @@ def log_test(
     step: int,
 ) -> None:
     """Log pictures and curves of the test, and the settings with the test figures.
-
-    Other loggers than TensorBoard's get nothing.
 
     Args:
         logger: A logger of the run.
@@ -65,8 +63,6 @@ def log_test(
         outcome: The result of the test.
         step: The training step it was tested at.
     """
-    if not isinstance(logger, TensorBoardLogger):
-        return
     writer = logger.experiment
     probabilities = model.probabilities(outcome.scores)
     confusions = draw_confusion_matrix(outcome.targets.numpy(), outcome.predictions.numpy())

@@ -27,6 +27,27 @@ MISTAKES = {
     "=5": "'=5': must be GROUP=CHOICE or KEY=VALUE",
     "model=5": "model=5: unknown. Known: ",
     "sweep=lab": "sweep=lab: is not a group; set sweep.resume=true to resume, or search=NAME",
+    "~seed": "seed is required; give it as seed=VALUE",
+    "~optimizer": "optimizer is required; give it as optimizer=VALUE",
+    "optimizer=null": "optimizer is required; give it as optimizer=VALUE",
+    "optimizer=[adam,sgd]": "optimizer=[adam,sgd]: only one can be chosen; to run each, add",
+    "~optimizer._target_": "has no _target_; choose optimizer=NAME",
+    "callbacks.pictures=1": "callbacks.pictures=1: has no _target_; remove it with ~callbacks.pic",
+    "logger.tensorboard=null": "logger.tensorboard=None: has no _target_; remove it with ~logger.",
+    "+lr=0.5": "unknown key lr; --cfg job lists all",
+    "+foo=1": "unknown key foo",
+    "++optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer?",
+    "+sweep.resme=true": "unknown key sweep.resme; sweep has resume",
+    "+trainer.foo=1": "unknown key trainer.foo",
+    "+trainer.max_step=5": "unknown key trainer.max_step; did you mean trainer.max_steps?",
+    "+trainer.limit_test_batches=1": "trainer.limit_test_batches: cannot be set: the test uses all",
+    "+trainer.fast_dev_run=true": "trainer.fast_dev_run: cannot be set: it would skip checkpoints",
+    "+trainer.logger=false": "trainer.logger: cannot be set: choose loggers with logger=NAME",
+    "data.batch_size=0": "data.batch_size=0: must be a whole number of at least 1",
+    "trainer.max_steps=0": "trainer.max_steps=0: must be -1 or a whole number of at least 1",
+    "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch=0: must be a whole",
+    "trainer.num_nodes=2": "trainer.num_nodes=2: must be 1",
+    "trainer.num_sanity_val_steps=2": "trainer.num_sanity_val_steps=2: must be 0",
     "seed=1,2": "to run each of several values, add --multirun",
 }
 
@@ -59,18 +80,31 @@ def test_help_and_configuration_are_shown(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Mistakes that only the constructors can find: reported before any training.
-LATE_MISTAKES = {
-    "data.batch_size=0": "data.batch_size=0: must be a whole number of at least 1",
+# Mistakes that are found when the parts are made.
+PART_MISTAKES = {
     "data.val_size=60000": "data.val_size=60000: must be a whole number from 10 to 59990",
     "data.augmentation.degrees=900": "data.augmentation.degrees=900: must be a number of at least",
     "model.widths=[]": "model.widths=[]: must be a list of 1 to 4 whole numbers",
-    "+model.depth=3": "unexpected keyword argument 'depth'",
+    "+model.depth=3": "unknown key model.depth; mnist_vision.models.cnn.CNN takes widths, conv",
+    "+data.augmentation.angle=3": "unknown key data.augmentation.angle",
+    "++optimizer.bar=1": "unknown key optimizer.bar; torch.optim.Adam takes params, lr, betas, eps",
+    "+optimizer.weigt_decay=0.1": "optimizer.weigt_decay; did you mean weight_decay?",
+    "+scheduler.final_lr=0": "unknown key scheduler.final_lr; did you mean final?",
+    "+callbacks.finite_loss.every=5": "unknown key callbacks.finite_loss.every; ",
     "scheduler.warmup=2": "scheduler.warmup=2: must be a number",
     "+optimizer.betas=3": "error: optimizer: ",
     "trainer.strategy=abacus": "error: trainer: ",
+    "trainer.strategy=ddp_spawn": "trainer.strategy=ddp_spawn: cannot be used; use auto or ddp",
+    "trainer.strategy=fsdp": "error: trainer: ",
+    "trainer.max_time=soon": "error: trainer: ",
     "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
-    "data.root=/dev/null": "data.root=/dev/null: cannot make /dev/null/MNIST/raw",
+    "trainer.devices=1000": "trainer.devices=1000: must be from 1 to ",
+    "trainer.devices=-1": "trainer.devices=-1: must be from 1 to ",
+    "trainer.precision=16-mixed": "trainer.precision=16-mixed: needs a GPU; use bf16-mixed or 32-t",
+    "trainer.sync_batchnorm=true": "trainer.sync_batchnorm=true: works on GPUs only; leave it out",
+    "~callbacks.best_checkpoint": "callbacks.best_checkpoint is missing: it keeps the network",
+    "~data.batch_size": "data.batch_size is required",
+    "~trainer.max_epochs": "trainer.max_epochs is required",
 }
 
 
@@ -93,14 +127,22 @@ def test_a_mistake_about_a_model_is_one_line_before_data_is_read(run_task, argum
     assert output.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("argument", LATE_MISTAKES)
-def test_a_mistake_in_a_part_is_one_line_and_its_traceback_is_logged(run_task, tmp_path, argument):
-    code, output = run_task("trainer.limit_train_batches=1", argument)
+@pytest.mark.parametrize("argument", PART_MISTAKES)
+def test_a_mistake_in_a_part_is_one_line_and_leaves_no_directory(run_task, tmp_path, argument):
+    code, output = run_task("trainer.accelerator=cpu", argument)
     assert code == 1
     assert output.err.startswith("error: ")
-    assert LATE_MISTAKES[argument] in output.err
+    assert PART_MISTAKES[argument] in output.err
     assert output.err.count("\n") == 1
     assert "Traceback" not in output.out + output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_a_run_is_one_line_and_its_traceback_is_logged(run_task, tmp_path):
+    code, output = run_task("data.root=/dev/null")
+    assert code == 1
+    assert output.err.startswith("error: data.root=/dev/null: cannot make /dev/null/MNIST/raw")
+    assert output.err.count("\n") == 1
     (log,) = tmp_path.glob("outputs/cnn/*/train.log")
     assert "Traceback (most recent call last)" in log.read_text()
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -130,7 +172,7 @@ def test_an_unexpected_error_names_the_file_with_its_traceback(run_task, monkeyp
     def fail(*args, **kwargs):
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("mnist_vision.training.run.seed_everything", fail)
+    monkeypatch.setattr("mnist_vision.training.run._log_settings", fail)
     code, output = run_task()
     assert code == 1
     assert output.err.startswith("error: ZeroDivisionError: of all things (traceback in ")

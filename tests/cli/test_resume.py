@@ -172,7 +172,7 @@ def test_a_run_continues_without_a_logger(train, started, argument):
     run_dir = started()
     code, output = train(f"ckpt_path={last_of(run_dir)}", "trainer.max_epochs=2", argument)
     assert code == 0, output.err
-    assert "train/lr" in results_of(run_dir)["history"][1]
+    assert "train/loss" in results_of(run_dir)["history"][1]
 
 
 def test_a_checkpoint_in_the_directory_of_another_run_continues_elsewhere(train, started, tmp_path):

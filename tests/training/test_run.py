@@ -32,22 +32,25 @@ def without_times(history):
 def test_results_hold_what_was_promised(run):
     run_dir = run("seed=3")
     results = results_of(run_dir)
-    assert results["version"] == 2
+    assert results["version"] == 3
     assert results["architecture"] == "cnn"
     assert results["status"] == "completed"
     assert results["seed"] == 3
     assert results["epochs"] == 2
     assert results["num_parameters"] == results["num_trainable_parameters"] == 98_554
     assert results["weights"] is None
-    keys = {"epoch", "seconds", "train/loss", "train/accuracy", "val/accuracy", "val/f1"}
+    metrics = {"train/loss", "train/accuracy", "train/f1", "val/accuracy", "val/f1"}
     for epoch, row in enumerate(results["history"], start=1):
-        assert row.keys() >= keys
+        assert row.keys() == {"epoch", "step", "seconds"} | metrics
         assert row["epoch"] == epoch
+        assert row["step"] == 4 * epoch
     last = results["history"][-1]
     assert results["train"] == {"loss": last["train/loss"], "accuracy": last["train/accuracy"]}
     accuracies = [row["val/accuracy"] for row in results["history"]]
     best = accuracies.index(max(accuracies))
-    assert results["best"] == {"epoch": best + 1, "val_accuracy": accuracies[best]}
+    expected = {"epoch": best + 1, "step": 4 * (best + 1), "val_accuracy": accuracies[best]}
+    assert results["best"] == expected
+    assert results["ended_by"] == "trainer.max_epochs=2"
     assert results["test"]["num_images"] == 200
     assert results["seconds"]["fit"] > 0
     assert results["environment"]["torch"] == torch.__version__
@@ -311,7 +314,7 @@ def test_nothing_can_be_chosen_of_a_group(run_task, digits, tmp_path, nothing):
     code, output = run_task(*TINY, "hydra.run.dir=run", nothing)
     assert code == 0, output.err
     assert (tmp_path / "run" / "tensorboard").exists() == nothing.startswith("experiment")
-    assert "train/lr" in results_of(tmp_path / "run")["history"][0]
+    assert "train/loss" in results_of(tmp_path / "run")["history"][0]
 
 
 def test_paths_may_be_relative_or_below_home_wherever_a_job_runs(

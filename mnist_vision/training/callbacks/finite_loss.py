@@ -12,8 +12,8 @@ from mnist_vision.common.errors import UserError
 class FiniteLoss(Callback):
     """Raise an error when the training loss becomes NaN or infinite.
 
-    The mean loss of each epoch and the weights after it are checked before a checkpoint is
-    written, so that no checkpoint holds a network that has diverged.
+    The mean loss of each epoch and the weights are checked before a checkpoint is written, so that
+    none holds a network that has diverged.
 
     Args:
         every_n_steps: Steps between two checks of the loss of a single step. Each check makes a
@@ -39,9 +39,16 @@ class FiniteLoss(Callback):
         if batch_idx % self.every_n_steps == 0:
             self._check(outputs["loss"], trainer)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the weights that are validated and may be kept."""
+        self._check_weights(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the mean loss of the epoch and the weights after its last step."""
         self._check(trainer.callback_metrics["train/loss"], trainer)
+        self._check_weights(trainer, pl_module)
+
+    def _check_weights(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for name, weights in pl_module.named_parameters():
             if not torch.isfinite(weights).all():
                 self._fail(f"{name} is not finite", trainer)

@@ -2,6 +2,8 @@
 
 import os
 import random
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,13 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mnist_vision.common.files import write_atomically
+from mnist_vision.runs.directory import find_checkpoint
+from mnist_vision.training.ending import is_out_of_time
+
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keep `last.ckpt`, written before the first epoch and after each epoch.
+    """Keep `last.ckpt`, written before the first epoch and after each whole epoch.
 
     It is Lightning's checkpoint with the state of the random number generators. A run that is
     resumed from it gets the same weights, to the bit, as one that was not interrupted, in one
@@ -30,6 +36,18 @@ class LastCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self._restored: dict[str, Any] | None = None
+        self._is_stopped = False  # by a callback, so that a resumed run does not train on
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Copy the checkpoint that the run is resumed from, if this directory has none."""
+        assert self.dirpath is not None
+        target = Path(self.dirpath) / "last.ckpt"
+        if trainer.is_global_zero and not target.exists():
+            source = find_checkpoint(str(trainer.ckpt_path))
+            with source.open("rb") as old, write_atomically(target) as new:
+                shutil.copyfileobj(old, new)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the generators of a resumed run, or save the start of a new one.
@@ -37,6 +55,7 @@ class LastCheckpoint(ModelCheckpoint):
         The save also shows, before any work is done, whether the folder can be written to.
         """
         super().on_train_start(trainer, pl_module)
+        trainer.should_stop = trainer.should_stop or self._is_stopped
         if self._restored is not None:
             _restore_generators(self._restored)
             self._restored = None
@@ -48,13 +67,22 @@ class LastCheckpoint(ModelCheckpoint):
             assert self.dirpath is not None
             self._save_checkpoint(trainer, os.path.join(self.dirpath, "last.ckpt"))
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a whole epoch. Training cannot go on within one: the order of its images is lost."""
+        if trainer.fit_loop.batch_idx + 1 >= trainer.num_training_batches:
+            # The limit of trainer.max_time may be raised when the run is resumed.
+            self._is_stopped = trainer.should_stop and not is_out_of_time(trainer)
+            super().on_train_epoch_end(trainer, pl_module)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the callback and of the random number generators."""
-        return super().state_dict() | {"generators": _generators()}
+        own = {"generators": _generators(), "is_stopped": self._is_stopped}
+        return super().state_dict() | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the generators, which are set when training starts."""
         self._restored = state_dict["generators"]
+        self._is_stopped = state_dict.get("is_stopped", False)  # earlier versions lack it
 
 
 def _generators() -> dict[str, Any]:

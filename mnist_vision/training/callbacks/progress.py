@@ -1,4 +1,4 @@
-"""Show one progress bar for the whole training, and one line an epoch."""
+"""Show one progress bar for the whole training, and one line for each row of its history."""
 
 import logging
 from typing import Any
@@ -7,11 +7,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from mnist_vision.training.callbacks.history import History
+
 log = logging.getLogger(__name__)
 
 
 class EpochProgress(ProgressBar):
-    """Show a bar with the time left, on a terminal, and a line of metrics for each epoch.
+    """Show a bar with the time left, on a terminal, and a line of metrics for each measurement.
 
     tqdm redraws at most every half second, so that a step costs less than a microsecond.
     Lightning's bars collect all metrics at each redraw.
@@ -21,6 +23,7 @@ class EpochProgress(ProgressBar):
         super().__init__()
         self._bar: tqdm[Any] | None = None
         self._is_shown = True
+        self._is_ended = False  # the epoch
 
     def disable(self) -> None:
         """Show nothing; Lightning calls this in every process but the first."""
@@ -51,19 +54,34 @@ class EpochProgress(ProgressBar):
         assert self._bar is not None
         self._bar.update()
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin an epoch."""
+        self._is_ended = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the line of a validation, unless it is part of that of an epoch to come."""
+        if not trainer.fit_loop.epoch_loop.done or self._is_ended:
+            self._write_line(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the line of the epoch above the bar."""
+        """Write the line of the epoch."""
+        self._is_ended = True
+        self._write_line(trainer)
+
+    def _write_line(self, trainer: Trainer) -> None:
+        """Write the newest row of the history above the bar."""
         if not self._is_shown:
             return
         assert self._bar is not None
-        metrics = trainer.callback_metrics
-        shown = [
-            f"{name.replace('/', ' ')} {float(metrics[name]):.4f}"
+        (history,) = (each for each in trainer.callbacks if isinstance(each, History))  # type: ignore[attr-defined]
+        row = history.rows[-1]
+        metrics = [
+            f"{name.replace('/', ' ')} {row[name]:.4f}"
             for name in ("train/loss", "train/accuracy", "val/accuracy", "val/f1")
-            if name in metrics
+            if name in row
         ]
         self._bar.clear()
-        log.info("epoch %d/%s  %s", trainer.current_epoch + 1, trainer.max_epochs, "  ".join(shown))
+        log.info("epoch %g/%s  %s", row["epoch"], trainer.max_epochs, "  ".join(metrics))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar."""

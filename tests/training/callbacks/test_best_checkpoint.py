@@ -45,7 +45,8 @@ def test_a_checkpoint_alone_takes_the_place_of_the_best(run, run_config, tmp_pat
     results = results_of(tmp_path / "elsewhere")
     accuracies = [row["val/accuracy"] for row in results["history"]]
     chosen = 2 if accuracies[1] >= accuracies[2] else 3
-    assert results["best"] == {"epoch": chosen, "val_accuracy": accuracies[chosen - 1]}
+    expected = {"epoch": chosen, "step": 4 * chosen, "val_accuracy": accuracies[chosen - 1]}
+    assert results["best"] == expected
     assert "last.ckpt instead (validation accuracy" in caplog.text
 
 

@@ -1,0 +1,52 @@
+"""Validate the weights that training ends with."""
+
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class FinalValidation(Checkpoint):
+    """Validate when training ends, unless the weights have not changed since a validation.
+
+    Lightning would end without, if a run validates less often than once an epoch, if `max_steps`
+    or a callback ends it, or if a callback changes the weights at the end.
+
+    A `Checkpoint`, because Lightning calls these after the callbacks that stop training.
+    """
+
+    def __init__(self) -> None:
+        self._validated: list[int] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember which weights were validated."""
+        self._validated = _versions(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate after the last epoch, which `max_steps` may have cut short."""
+        if _is_done(trainer):
+            self._validate(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate weights that a callback averaged at the end."""
+        self._validate(trainer, pl_module)
+
+    def _validate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _versions(pl_module) != self._validated:
+            # As Lightning's training loop does.
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
+
+
+def _versions(module: LightningModule) -> list[int]:
+    """Get the version of each weight: torch counts its changes in place."""
+    return [parameter._version for parameter in module.parameters()]
+
+
+def _is_done(trainer: Trainer) -> bool:
+    """Test whether training ends after this epoch; `FitLoop.done` would change its progress."""
+    loop: Any = trainer.fit_loop
+    is_last = loop.epoch_progress.current.processed == trainer.max_epochs
+    is_stopped = trainer.should_stop and loop._can_stop_early
+    return bool(is_last or is_stopped or trainer.global_step == trainer.max_steps)

@@ -1,0 +1,184 @@
+"""Make the parts of a run, and check that they go together, before anything is written."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning import Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_vision.common.accelerators import check_accelerator, check_devices, is_cpu
+from mnist_vision.common.errors import UserError, first_line, settings_of
+from mnist_vision.common.files import shown
+from mnist_vision.common.instantiation import make
+from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.measure import check_data
+from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.record import Results, RunSettings
+from mnist_vision.runs.settings import (
+    check_unchanged,
+    hyperparameters,
+    run_settings,
+    typed_overrides,
+)
+from mnist_vision.training.callbacks.best_checkpoint import BestCheckpoint
+from mnist_vision.training.callbacks.final_validation import FinalValidation
+from mnist_vision.training.callbacks.history import History
+from mnist_vision.training.callbacks.kept_settings import KeptSettings
+from mnist_vision.training.checkpoints import epochs_done, read_resumable, stored_settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run.
+
+    Args:
+        datamodule: Gives the batches.
+        model: The network, with its recipe.
+        trainer: Trains it, with all callbacks and loggers.
+        history: Collects the metrics.
+        settings: What each checkpoint of the run carries.
+        hyperparameters: The settings that loggers get.
+        directory: Where the run writes.
+        checkpoint: What training goes on from, if anything.
+    """
+
+    datamodule: MNISTDataModule
+    model: DigitClassifier
+    trainer: Trainer
+    history: History
+    settings: RunSettings
+    hyperparameters: dict[str, Any]
+    directory: RunDirectory
+    checkpoint: dict[str, Any] | None
+
+
+def make_parts(config: DictConfig) -> Parts:
+    """Make the parts of a run; write nothing.
+
+    Args:
+        config: The composed `conf/train.yaml`.
+
+    Raises:
+        UserError: If they cannot be made, or do not go together.
+    """
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
+    check_devices(config.trainer.devices, config.trainer.accelerator)
+    # Lightning would go on with bf16-mixed.
+    if config.trainer.precision == "16-mixed" and is_cpu(config.trainer.accelerator):
+        raise UserError("trainer.precision=16-mixed: needs a GPU; use bf16-mixed or 32-true")
+    directory = RunDirectory(config.output_dir)
+    datamodule: MNISTDataModule = make(config, "data")
+    model: DigitClassifier = make(config, "model")
+    check_data(model, datamodule)
+    _set_recipe(model, config)
+    checkpoint = _read_checkpoint(config, directory)
+    history, settings = History(), _collect_settings(config, checkpoint)
+    for logger in (config.get("logger") or {}).values():
+        if checkpoint is not None and "purge_step" in logger:
+            logger.purge_step = checkpoint["global_step"]  # later steps will be logged again
+    loggers: list[Logger] = list(make(config, "logger").values())
+    # The history comes first, so that other callbacks find the newest row.
+    callbacks = [history, *make(config, "callbacks").values()]
+    callbacks += [KeptSettings(settings), FinalValidation()]
+    make_trainer = make(config, "trainer", _partial_=True)
+    try:
+        trainer: Trainer = make_trainer(callbacks=callbacks, logger=loggers)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise UserError(f"trainer: {first_line(error)}") from error
+    if not loggers:
+        trainer.logger = DummyLogger()  # LearningRateMonitor refuses to work without one
+    profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]
+    if profiler.dirpath is None:
+        profiler.dirpath, profiler.filename = directory.path, "profile"
+    _check_trainer(trainer, config)
+    names = hyperparameters(config)
+    return Parts(datamodule, model, trainer, history, settings, names, directory, checkpoint)
+
+
+def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
+    """Give the network its optimizer and schedule; try both first, before data is loaded."""
+    make_optimizer, make_scheduler = make(config, "optimizer"), make(config, "scheduler")
+    try:
+        optimizer = make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {first_line(error)}") from error
+    with settings_of("scheduler"):
+        make_scheduler(optimizer, 1)
+    model.set_recipe(make_optimizer, make_scheduler)
+
+
+def _read_checkpoint(config: DictConfig, directory: RunDirectory) -> dict[str, Any] | None:
+    """Read the checkpoint that training goes on from, if any; check that there is more to do."""
+    if config.ckpt_path is None:
+        return None
+    checkpoint = read_resumable(config.ckpt_path)
+    check_unchanged(stored_settings(checkpoint, config.ckpt_path).settings, config)
+    # If a run stopped after its last epoch but before its test, only the test is run.
+    results = directory.find(Results)
+    num_epochs, max_epochs = epochs_done(checkpoint), config.trainer.max_epochs
+    where = f"ckpt_path={shown(config.ckpt_path)}"
+    if num_epochs > max_epochs or (num_epochs == max_epochs and results is not None):
+        raise UserError(
+            f"{where}: already trained for {num_epochs} epochs, with trainer.max_epochs="
+            f"{max_epochs}; set it above {num_epochs} to continue"
+        )
+    if results is not None and results.ended_by is not None:
+        key, _, value = results.ended_by.partition("=")
+        if value == str(OmegaConf.select(config, key)):
+            raise UserError(f"{where}: already complete, ended by {key}={value}; set another {key}")
+        if not value:  # a callback ended it; callbacks cannot change
+            raise UserError(f"{where}: already complete: {results.ended_by}; start a new run")
+    return checkpoint
+
+
+def _collect_settings(config: DictConfig, checkpoint: dict[str, Any] | None) -> RunSettings:
+    """Collect what the checkpoints carry; a resumed run keeps what it was started with."""
+    overrides: list[str] = []
+    choices: dict[str, Any] = {}
+    if HydraConfig.initialized():
+        overrides = typed_overrides(HydraConfig.get().overrides.task)
+        choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)  # type: ignore[assignment]
+    if checkpoint is not None:
+        started = stored_settings(checkpoint, config.ckpt_path)
+        # The last of two overrides of one key counts.
+        by_key = {each.partition("=")[0]: each for each in (*started.overrides, *overrides)}
+        overrides, choices = list(by_key.values()), choices | started.choices
+    overrides = [each for each in overrides if not each.startswith(("ckpt_path=", "overwrite="))]
+    return RunSettings(settings=run_settings(config), choices=choices, overrides=overrides)
+
+
+def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
+    """Raise for settings that Lightning accepts and a run cannot work with."""
+    if not isinstance(trainer.checkpoint_callback, BestCheckpoint):
+        raise UserError("callbacks.best_checkpoint is missing: it keeps the network that is tested")
+    settings, launcher = config.trainer, trainer.strategy.launcher
+    # Networks that other strategies divide cannot be tested on one device, and processes that
+    # the strategies of multiprocessing start do not bring their results back.
+    is_usable = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+    if not is_usable or isinstance(launcher, _MultiProcessingLauncher):
+        raise UserError(f"trainer.strategy={settings.strategy}: cannot be used; use auto or ddp")
+    scales_gradients = settings.precision == "16-mixed" and config.optimizer.get("fused")
+    if scales_gradients and settings.gradient_clip_val:
+        raise UserError(
+            f"trainer.gradient_clip_val={settings.gradient_clip_val}: cannot be used with "
+            "trainer.precision=16-mixed and a fused optimizer; use bf16-mixed, or add "
+            "optimizer.fused=false"
+        )
+    if settings.sync_batchnorm and trainer.strategy.root_device.type == "cpu":
+        raise UserError("trainer.sync_batchnorm=true: works on GPUs only; leave it out")
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if is_sweep and launcher is not None:
+        raise UserError(
+            f"trainer.devices={settings.devices}: several processes in a sweep would each "
+            "start the whole sweep; run its jobs one by one, or with trainer=default"
+        )
