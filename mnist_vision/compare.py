@@ -50,17 +50,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(arguments: Sequence[str], output: Path) -> None:
     # These take seconds to import, so the command line is checked first.
-    from mnist_vision.common.files import shown, write_atomically
+    from mnist_vision.common.files import lock_directory, shown, write_atomically
     from mnist_vision.common.quiet import quiet_libraries
     from mnist_vision.report.page import make_report
     from mnist_vision.report.selection import select
 
     quiet_libraries()
     selection = select(arguments)
-    report = make_report(selection)
-    for name, content in report.files.items():
-        with write_atomically(output / name) as file:
-            file.write(content)
+    output.mkdir(parents=True, exist_ok=True)
+    with lock_directory(output, "--output"):
+        report = make_report(selection)
+        for name, content in report.files.items():
+            with write_atomically(output / name) as file:
+                file.write(content)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Replace characters that the terminal cannot show, such as ±.
         sys.stdout.reconfigure(errors="replace")

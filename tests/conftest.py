@@ -155,3 +155,25 @@ def run_here(
 def run_task(run_here: Callable[..., tuple[int, Any]]) -> Callable[..., tuple[int, Any]]:
     """Runs `train ARGS...` in this process."""
     return functools.partial(run_here, "train")
+
+
+@pytest.fixture
+def kill_while_writing() -> Callable[[Path], Path]:
+    """Kills a process that has written half of a file; gives the temporary file that it left."""
+
+    def kill(path: Path) -> Path:
+        script = (
+            "import os, signal, sys\n"
+            "from mnist_vision.common.files import write_atomically\n"
+            "with write_atomically(sys.argv[1]) as file:\n"
+            "    file.write(b'half')\n"
+            "    file.flush()\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        before = set(path.parent.iterdir())
+        done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        (leftover,) = set(path.parent.iterdir()) - before
+        return leftover
+
+    return kill

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnist_vision import compare
+from mnist_vision.common.files import lock_directory
 from tests.report.fixtures import write_job, write_run
 
 
@@ -40,7 +41,7 @@ def test_a_user_gets_a_report(command, tmp_path):
     assert done.stdout.endswith("report  outputs/comparison/report.html\n")
     written = {path.name for path in (tmp_path / "outputs" / "comparison").iterdir()}
     assert {"report.html", "report.md", "results.csv", "curve_val_accuracy.png"} <= written
-    assert not any(name.startswith(".") for name in written)
+    assert [name for name in written if name.startswith(".")] == [".lock"]
 
 
 def test_paths_may_lie_below_home(run_main, tmp_path, monkeypatch):
@@ -58,6 +59,24 @@ def test_a_second_report_does_not_read_the_first(run_main, tmp_path):
     code, out, _ = run_main()
     assert code == 0
     assert "skipped" not in out
+
+
+def test_a_folder_takes_one_report_at_a_time(run_main, tmp_path):
+    write_run(tmp_path / "run")
+    (tmp_path / "report").mkdir()
+    with lock_directory(tmp_path / "report", "--output"):
+        code, _, err = run_main("run", "--output=report")
+    assert code == 1
+    assert err.startswith("error: report: another process is writing to this directory")
+    assert err.endswith("choose another with --output=DIR\n")
+
+
+def test_what_a_killed_compare_left_half_written_is_deleted(run_main, tmp_path, kill_while_writing):
+    write_run(tmp_path / "run")
+    (tmp_path / "report").mkdir()
+    kill_while_writing(tmp_path / "report" / "report.html")
+    assert run_main("run", "--output=report")[0] == 0
+    assert [path.name for path in (tmp_path / "report").glob(".*")] == [".lock"]
 
 
 def test_folders_and_globs_and_another_place_for_the_report(run_main, tmp_path):
@@ -114,7 +133,7 @@ def test_a_full_disk_leaves_no_half_written_file(run_main, tmp_path, monkeypatch
     code, _, err = run_main("run", "--output", "report")
     assert code == 1
     assert "No space left on device" in err
-    assert list((tmp_path / "report").iterdir()) == []
+    assert [path.name for path in (tmp_path / "report").iterdir()] == [".lock"]
 
 
 def _no_space(descriptor):

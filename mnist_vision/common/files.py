@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -13,13 +14,16 @@ from hydra.core.hydra_config import HydraConfig
 
 from mnist_vision.common.errors import UserError
 
+# The names of the temporary files of `write_atomically`, which end with a random UUID.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
+
 
 @contextmanager
 def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Write to a temporary file beside `path`, and rename it when it is complete and on disk.
 
     A crash, a full disk or an exception leaves the old file as it was. The folder is made if it is
-    missing.
+    missing. A killed process leaves its temporary file; `remove_leftovers` deletes it.
 
     Yields:
         The temporary file, open for writing bytes.
@@ -40,6 +44,17 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in a folder, if it exists.
+
+    No living process may be writing there: hold the lock that all writers of the folder hold.
+    """
+    for path in folder.glob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):  # it costs only space
+                path.unlink()
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object atomically."""
     with write_atomically(path) as file:
@@ -58,6 +73,8 @@ def read_json(path: Path) -> dict[str, Any]:
 @contextmanager
 def lock_directory(directory: Path, setting: str, *, waits: bool = False) -> Iterator[None]:
     """Lock a directory for this process, so that no other run or sweep writes into it.
+
+    What killed processes left in it is deleted, see `remove_leftovers`.
 
     Args:
         directory: An existing directory.
@@ -80,6 +97,7 @@ def lock_directory(directory: Path, setting: str, *, waits: bool = False) -> Ite
             f"{setting}={shown(directory)}: cannot be written to ({error.strerror}); choose another"
         ) from error
     try:
+        remove_leftovers(directory)
         yield
     finally:
         lock.release()

@@ -10,7 +10,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_vision.common.errors import Stopped
-from mnist_vision.common.files import lock_directory
 from mnist_vision.common.memory import release_memory
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Job, Results
@@ -43,7 +42,7 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         Stopped: If a signal stopped it.
     """
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
-    with lock_directory(directory.path, "hydra.sweep.dir", waits=True):
+    with directory.lock("hydra.sweep.dir", waits=True):
         earlier = directory.find(Job)
         job = _new_job(earlier)
         results = directory.find(Results)

@@ -2,6 +2,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -35,20 +36,33 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path, kill_while_writing):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    script = (
-        "import os, signal, sys\n"
-        "from mnist_vision.common.files import write_atomically\n"
-        "with write_atomically(sys.argv[1]) as file:\n"
-        "    file.write(b'half')\n"
-        "    file.flush()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
-    assert done.returncode == -9
+    kill_while_writing(path)
     assert path.read_bytes() == b"old"
+
+
+def test_the_next_owner_of_a_folder_deletes_what_a_killed_one_left(tmp_path, kill_while_writing):
+    leftover = kill_while_writing(tmp_path / "best.ckpt")
+    assert leftover.read_bytes() == b"half"
+    own = [f"letter.{uuid4().hex}", f".letter.{uuid4().hex}.txt", f".{uuid4().hex}", ".letter.0123"]
+    for name in own:
+        (tmp_path / name).touch()
+    with lock_directory(tmp_path, "hydra.run.dir"):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", *own}
+
+
+def test_the_file_of_a_living_writer_is_not_deleted(tmp_path):
+    with (
+        lock_directory(tmp_path, "hydra.run.dir"),
+        write_atomically(tmp_path / "file") as file,
+    ):
+        file.write(b"whole")
+        refused = pytest.raises(UserError, match="another process")
+        with refused, lock_directory(tmp_path, "hydra.run.dir"):
+            pass
+    assert (tmp_path / "file").read_bytes() == b"whole"
 
 
 def test_a_folder_has_one_owner(tmp_path):

@@ -236,6 +236,16 @@ def test_a_job_killed_between_its_results_and_its_record_gets_both(sweep, tmp_pa
     assert figures(tmp_path / "grid") == before
 
 
+def test_what_a_killed_job_left_half_written_is_deleted(sweep, tmp_path, kill_while_writing):
+    sweep("seed=0", "hydra.sweep.dir=grid")
+    (last,) = tmp_path.glob("grid/*/checkpoints/last.ckpt")
+    for path in (last, last.parents[1] / "results.json", tmp_path / "grid" / "sweep.csv"):
+        kill_while_writing(path)
+    assert sweep("seed=0", "hydra.sweep.dir=grid", "sweep.resume=true")[0] == 0
+    hidden = {path.name for path in tmp_path.rglob(".*")}
+    assert hidden == {".hydra", ".lock"}
+
+
 def test_a_repaired_job_replaces_the_failed_one(sweep, tmp_path, monkeypatch):
     """The overrides stay the same, but an environment variable changes their meaning."""
     grid = ("trainer.accelerator=cpu,${oc.env:ACCELERATOR}", "hydra.sweep.dir=grid")
