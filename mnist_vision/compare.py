@@ -13,14 +13,15 @@ from mnist_vision.common.errors import UserError, fail
 def main() -> None:
     """Run the command; report an error as one line on standard error and exit code 1."""
     options = _parser().parse_args()
+    output = Path(options.output).expanduser()
     try:
-        runs = [os.path.expanduser(name) for name in options.runs]
-        _compare(runs, Path(options.output).expanduser())
+        _compare([os.path.expanduser(name) for name in options.runs], output)
     except UserError as error:
         fail(str(error), 1)
     except OSError as error:
-        reason = error.strerror or str(error)
-        fail(f"{options.output}: {reason}; name another folder with --output", 1)
+        from mnist_vision.common.files import explain_os_error
+
+        fail(explain_os_error(error, output, "--output"), 1)
     except KeyboardInterrupt:
         fail("stopped by SIGINT", 130)
 

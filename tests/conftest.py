@@ -5,11 +5,13 @@ import importlib
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +179,17 @@ def kill_while_writing() -> Callable[[Path], Path]:
         return leftover
 
     return kill
+
+
+@contextmanager
+def limited_file_size(num_bytes: int) -> Iterator[None]:
+    """Limits the size of the files that this process writes, as a quota or a full disk would.
+
+    The limit holds for pytest's own output too.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

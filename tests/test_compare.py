@@ -9,6 +9,7 @@ import pytest
 
 from mnist_vision import compare
 from mnist_vision.common.files import lock_directory
+from tests.conftest import limited_file_size
 from tests.report.fixtures import write_job, write_run
 
 
@@ -121,23 +122,24 @@ def test_a_report_that_cannot_be_written_is_one_line(run_main, tmp_path, target)
     output = tmp_path / "file" / ("deeper" if target == "below a file" else "")
     code, _, err = run_main("run", "--output", output)
     assert code == 1
-    assert err.startswith(f"error: {output}: ")
-    assert err.endswith("; name another folder with --output\n")
+    assert err.startswith("error: file")
+    assert "; move the file away that lies in place of a folder" in err
+    assert err.endswith(", or choose another directory with --output=DIR\n")
     assert err.count("\n") == 1
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_a_full_disk_leaves_no_half_written_file(run_main, tmp_path, monkeypatch):
+def test_a_report_that_finds_no_space_is_one_line_and_no_half_written_file(run_main, tmp_path):
     write_run(tmp_path / "run")
-    monkeypatch.setattr("os.fsync", _no_space)
-    code, _, err = run_main("run", "--output", "report")
+    with limited_file_size(100):
+        code, _, err = run_main("run", "--output", "report")
     assert code == 1
-    assert "No space left on device" in err
+    assert err.startswith("error: report/")
+    assert err.endswith(
+        ": File too large; raise the limit on the size of files, ulimit -f, or choose another "
+        "directory with --output=DIR\n"
+    )
     assert [path.name for path in (tmp_path / "report").iterdir()] == [".lock"]
-
-
-def _no_space(descriptor):
-    raise OSError(28, "No space left on device")
 
 
 def test_names_and_terminals_of_other_alphabets(tmp_path):

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -91,7 +92,9 @@ def _run(
     finally:
         seconds = round(time.perf_counter() - started, 3)
         job = job.model_copy(update={"status": status, "reason": reason, "seconds": seconds})
-        directory.write(job)
+        # Nothing may hide the stop; a record that still says "running" counts as interrupted.
+        with suppress(OSError) if status == "stopped" else nullcontext():
+            directory.write(job)
         release_memory()  # networks and trainers refer to each other
     log.info(_describe(job, directory))
     return value
