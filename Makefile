@@ -12,7 +12,7 @@ DEV := $(VENV)/.installed-dev
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train lab compare test check format benchmark tensorboard clean
+.PHONY: help install train lab compare test chaos check format benchmark tensorboard clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ compare: $(BASE) ## Compare all runs in one report
 
 test: $(DEV) ## Run the tests, with the real data (about 8 minutes)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+chaos: $(DEV) ## Harm real runs at random; each must end as if nothing had happened (20 minutes)
+	$(BIN)/python -m pytest -m slow --capture=no tests/test_chaos.py $(ARGS)
 
 check: $(DEV) ## Check style and types
 	$(BIN)/ruff check .

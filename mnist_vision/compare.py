@@ -13,14 +13,15 @@ from mnist_vision.common.errors import UserError, fail
 def main() -> None:
     """Run the command; report an error as one line on standard error and exit code 1."""
     options = _parser().parse_args()
+    output = Path(options.output).expanduser()
     try:
-        runs = [os.path.expanduser(name) for name in options.runs]
-        _compare(runs, Path(options.output).expanduser())
+        _compare([os.path.expanduser(name) for name in options.runs], output)
     except UserError as error:
         fail(str(error), 1)
     except OSError as error:
-        reason = error.strerror or str(error)
-        fail(f"{options.output}: {reason}; name another folder with --output", 1)
+        from mnist_vision.common.files import explain_os_error
+
+        fail(explain_os_error(error, output, "--output"), 1)
     except KeyboardInterrupt:
         fail("stopped by SIGINT", 130)
 
@@ -50,17 +51,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(arguments: Sequence[str], output: Path) -> None:
     # These take seconds to import, so the command line is checked first.
-    from mnist_vision.common.files import shown, write_atomically
+    from mnist_vision.common.files import lock_directory, shown, write_atomically
     from mnist_vision.common.quiet import quiet_libraries
     from mnist_vision.report.page import make_report
     from mnist_vision.report.selection import select
 
     quiet_libraries()
     selection = select(arguments)
-    report = make_report(selection)
-    for name, content in report.files.items():
-        with write_atomically(output / name) as file:
-            file.write(content)
+    output.mkdir(parents=True, exist_ok=True)
+    with lock_directory(output, "--output"):
+        report = make_report(selection)
+        for name, content in report.files.items():
+            with write_atomically(output / name) as file:
+                file.write(content)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Replace characters that the terminal cannot show, such as ±.
         sys.stdout.reconfigure(errors="replace")

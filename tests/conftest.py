@@ -5,11 +5,13 @@ import importlib
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +157,39 @@ def run_here(
 def run_task(run_here: Callable[..., tuple[int, Any]]) -> Callable[..., tuple[int, Any]]:
     """Runs `train ARGS...` in this process."""
     return functools.partial(run_here, "train")
+
+
+@pytest.fixture
+def kill_while_writing() -> Callable[[Path], Path]:
+    """Kills a process that has written half of a file; gives the temporary file that it left."""
+
+    def kill(path: Path) -> Path:
+        script = (
+            "import os, signal, sys\n"
+            "from mnist_vision.common.files import write_atomically\n"
+            "with write_atomically(sys.argv[1]) as file:\n"
+            "    file.write(b'half')\n"
+            "    file.flush()\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        before = set(path.parent.iterdir())
+        done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        (leftover,) = set(path.parent.iterdir()) - before
+        return leftover
+
+    return kill
+
+
+@contextmanager
+def limited_file_size(num_bytes: int) -> Iterator[None]:
+    """Limits the size of the files that this process writes, as a quota or a full disk would.
+
+    The limit holds for pytest's own output too.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

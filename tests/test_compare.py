@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from mnist_vision import compare
+from mnist_vision.common.files import lock_directory
+from tests.conftest import limited_file_size
 from tests.report.fixtures import write_job, write_run
 
 
@@ -40,7 +42,7 @@ def test_a_user_gets_a_report(command, tmp_path):
     assert done.stdout.endswith("report  outputs/comparison/report.html\n")
     written = {path.name for path in (tmp_path / "outputs" / "comparison").iterdir()}
     assert {"report.html", "report.md", "results.csv", "curve_val_accuracy.png"} <= written
-    assert not any(name.startswith(".") for name in written)
+    assert [name for name in written if name.startswith(".")] == [".lock"]
 
 
 def test_paths_may_lie_below_home(run_main, tmp_path, monkeypatch):
@@ -58,6 +60,24 @@ def test_a_second_report_does_not_read_the_first(run_main, tmp_path):
     code, out, _ = run_main()
     assert code == 0
     assert "skipped" not in out
+
+
+def test_a_folder_takes_one_report_at_a_time(run_main, tmp_path):
+    write_run(tmp_path / "run")
+    (tmp_path / "report").mkdir()
+    with lock_directory(tmp_path / "report", "--output"):
+        code, _, err = run_main("run", "--output=report")
+    assert code == 1
+    assert err.startswith("error: report: another process is writing to this directory")
+    assert err.endswith("choose another with --output=DIR\n")
+
+
+def test_what_a_killed_compare_left_half_written_is_deleted(run_main, tmp_path, kill_while_writing):
+    write_run(tmp_path / "run")
+    (tmp_path / "report").mkdir()
+    kill_while_writing(tmp_path / "report" / "report.html")
+    assert run_main("run", "--output=report")[0] == 0
+    assert [path.name for path in (tmp_path / "report").glob(".*")] == [".lock"]
 
 
 def test_folders_and_globs_and_another_place_for_the_report(run_main, tmp_path):
@@ -102,23 +122,24 @@ def test_a_report_that_cannot_be_written_is_one_line(run_main, tmp_path, target)
     output = tmp_path / "file" / ("deeper" if target == "below a file" else "")
     code, _, err = run_main("run", "--output", output)
     assert code == 1
-    assert err.startswith(f"error: {output}: ")
-    assert err.endswith("; name another folder with --output\n")
+    assert err.startswith("error: file")
+    assert "; move the file away that lies in place of a folder" in err
+    assert err.endswith(", or choose another directory with --output=DIR\n")
     assert err.count("\n") == 1
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_a_full_disk_leaves_no_half_written_file(run_main, tmp_path, monkeypatch):
+def test_a_report_that_finds_no_space_is_one_line_and_no_half_written_file(run_main, tmp_path):
     write_run(tmp_path / "run")
-    monkeypatch.setattr("os.fsync", _no_space)
-    code, _, err = run_main("run", "--output", "report")
+    with limited_file_size(100):
+        code, _, err = run_main("run", "--output", "report")
     assert code == 1
-    assert "No space left on device" in err
-    assert list((tmp_path / "report").iterdir()) == []
-
-
-def _no_space(descriptor):
-    raise OSError(28, "No space left on device")
+    assert err.startswith("error: report/")
+    assert err.endswith(
+        ": File too large; raise the limit on the size of files, ulimit -f, or choose another "
+        "directory with --output=DIR\n"
+    )
+    assert [path.name for path in (tmp_path / "report").iterdir()] == [".lock"]
 
 
 def test_names_and_terminals_of_other_alphabets(tmp_path):

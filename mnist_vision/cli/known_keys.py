@@ -66,7 +66,9 @@ def _check_added_key(
         return
     top, _, rest = added.group(1).partition(".")
     top = top.partition("/")[0]
-    known = [*primary, *groups, "hydra"]
+    if top == "hydra":
+        return
+    known = [*primary, *groups]
     sources = config.hydra.runtime.config_sources
     folders = [Path(each.path) for each in sources if each.schema == "file"]
     if top not in known and not any((folder / top).is_dir() for folder in folders[1:]):
@@ -119,5 +121,5 @@ def _check_trainer(config: DictConfig) -> None:
             reason = _NO_TRAINER_SETTINGS.get(key)
             if reason is not None:
                 raise UserError(f"trainer.{key}: cannot be set: {reason}")
-            names = [f"trainer.{name}" for name in known]
+            names = [f"trainer.{name}" for name in map(str, known)]
             raise UserError(f"unknown key trainer.{key}{similar(f'trainer.{key}', names, '.')}")

@@ -6,11 +6,13 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mnist_vision.common.checks import Count, NonNegativeInt, checked
+from mnist_vision.common.errors import UserError
 from mnist_vision.data.download import ensure_mnist
 from mnist_vision.data.mnist import load_split
 
@@ -152,8 +154,13 @@ class MNISTDataModule(LightningDataModule):
         Training accuracy is measured on the sample: 10,000 images (all, if there are fewer) without
         augmentation. So it can be compared with validation accuracy, unlike a running mean over the
         augmented images of an epoch.
+
+        If several processes train, each measures its share, and no image counts twice.
+
+        Raises:
+            UserError: If there are fewer images than processes.
         """
-        return [_loader(part, self.eval_batch_size) for part in (self.val_set, self.train_sample)]
+        return [self._shared_loader(part) for part in (self.val_set, self.train_sample)]
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Make batches of all test images, each once, in the official order."""
@@ -177,15 +184,39 @@ class MNISTDataModule(LightningDataModule):
             images = self.augmentation(images)
         return images, targets
 
+    def _shared_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        """Make evaluation batches of all images, or of the share of this process."""
+        share = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        if share is None:
+            return _loader(dataset, self.eval_batch_size)
+        size, num_processes = len(dataset), share["num_replicas"]  # type: ignore[arg-type]
+        if size < num_processes:
+            raise UserError(
+                f"trainer.devices: {num_processes} processes cannot share the images that accuracy "
+                f"is measured on, of which there must be one each (number of images: {size})"
+            )
+        # Lightning adds its own sampler where there is none. It repeats images, so that all
+        # processes get equally many.
+        sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **share)
+        return _loader(dataset, self.eval_batch_size, sampler=sampler)
+
 
 def to_unit_range(images: Tensor) -> Tensor:
     """Scale bytes 0..255 to float32 in [0, 1]."""
     return images.float().div_(255)
 
 
-def _loader(dataset: Dataset[Any], batch_size: int, *, shuffle: bool = False) -> DataLoader[Any]:
+def _loader(
+    dataset: Dataset[Any],
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    sampler: Sampler[int] | None = None,
+) -> DataLoader[Any]:
     # No workers: a batch is two gathers, and sending it between processes would cost more.
-    return DataLoader(dataset, batch_size, shuffle=shuffle, collate_fn=identity_collate)
+    return DataLoader(
+        dataset, batch_size, shuffle=shuffle, sampler=sampler, collate_fn=identity_collate
+    )
 
 
 def identity_collate(batch: Any) -> Any:

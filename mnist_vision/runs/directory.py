@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mnist_vision.common.errors import UserError
-from mnist_vision.common.files import lock_directory, shown, write_atomically
+from mnist_vision.common.files import lock_directory, remove_leftovers, shown, write_atomically
 from mnist_vision.runs.file_names import (
     BENCHMARK_FILE,
     CHECKPOINTS,
@@ -36,8 +36,8 @@ Kind = TypeVar("Kind", bound="FileRecord")
 # Other files of runs: logs, files of loggers, a profile, and runs of the benchmark.
 _OTHERS = (
     "train*.log", "evaluate.log", "benchmark.log", ".hydra", "tensorboard", "csv", "mlflow.db",
-    "mlflow_artifacts", "wandb", "results_epoch_*.json", "results_damaged*.json", "*-profile.txt",
-    "speedrun_*",
+    "mlflow.db-*", "mlflow_artifacts", "wandb", "results_epoch_*.json", "results_damaged*.json",
+    "*-profile.txt", "speedrun_*",
 )  # fmt: skip
 # A directory with one of these holds a run.
 _SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, f"{CHECKPOINTS}/*.ckpt")
@@ -103,12 +103,22 @@ class RunDirectory:
     def check_available(self, *, resumes: bool = False, overwrite: bool = False) -> None:
         """Refuse a directory that `take` would refuse, and create none; see there."""
         if self.path.is_dir():
-            with lock_directory(self.path, "hydra.run.dir"):
+            with self.lock("hydra.run.dir"):
                 self._check_free(resumes=resumes, overwrite=overwrite)
 
     def _check_free(self, *, resumes: bool, overwrite: bool) -> None:
         if not resumes and not overwrite and self.holds_run():
             raise UserError(self._explain_taken())
+
+    @contextmanager
+    def lock(self, setting: str, *, waits: bool = False) -> Iterator[None]:
+        """Lock the directory, which exists, as `lock_directory` does.
+
+        What killed processes left in it and in `checkpoints/` is deleted.
+        """
+        with lock_directory(self.path, setting, waits=waits):
+            remove_leftovers(self.path / CHECKPOINTS)
+            yield
 
     @contextmanager
     def take(self, *, resumes: bool = False, overwrite: bool = False) -> Iterator[None]:
@@ -129,7 +139,7 @@ class RunDirectory:
                 f"hydra.run.dir={shown(self.path)}: cannot be made ({error.strerror}); choose "
                 "another"
             ) from error
-        with lock_directory(self.path, "hydra.run.dir"):
+        with self.lock("hydra.run.dir"):
             self._check_free(resumes=resumes, overwrite=overwrite)
             if overwrite:
                 self.clear()

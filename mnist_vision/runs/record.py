@@ -135,7 +135,7 @@ class Results(FileRecord):
         num_trainable_parameters: Number of trained weights.
         weights: The weights that training started from, if the architecture has a choice.
         history: A row for each validation and the end of each epoch: `epoch`, `step` and `seconds`
-            so far, and by log key the metrics that were measured then. The last one has all.
+            so far, and by log key the metrics that were measured then.
         best: The moment whose weights were tested.
         train: Figures of the last epoch.
         test: Figures of the checkpoint of the best epoch on all test images.
@@ -187,15 +187,17 @@ class Results(FileRecord):
     @field_validator("history")
     @classmethod
     def _check_rows(cls, history: list[dict[str, float]]) -> list[dict[str, float]]:
-        for number, row in enumerate(history, 1):
-            for key, highest in _METRICS.items():
-                value = row.get(key, None if number == len(history) else 0)
-                if value is None or not 0 <= value <= highest:
+        for key, highest in _METRICS.items():
+            values = {number: row[key] for number, row in enumerate(history, 1) if key in row}
+            if not values:
+                raise ValueError(f"no row has {key}")
+            for number, value in values.items():
+                if not 0 <= value <= highest:
                     raise ValueError(f"row {number}: {key}={value} must be in [0, {highest}]")
         return history
 
 
-# The metrics that the last row of a history has, and their highest values.
+# Metrics that each history has, and their highest values.
 _METRICS = {"epoch": math.inf, "train/loss": math.inf, "train/accuracy": 1, "val/accuracy": 1}
 
 

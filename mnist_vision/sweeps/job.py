@@ -4,13 +4,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_vision.common.errors import Stopped
-from mnist_vision.common.files import lock_directory
 from mnist_vision.common.memory import release_memory
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Job, Results
@@ -43,7 +43,7 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         Stopped: If a signal stopped it.
     """
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
-    with lock_directory(directory.path, "hydra.sweep.dir", waits=True):
+    with directory.lock("hydra.sweep.dir", waits=True):
         earlier = directory.find(Job)
         job = _new_job(earlier)
         results = directory.find(Results)
@@ -92,7 +92,9 @@ def _run(
     finally:
         seconds = round(time.perf_counter() - started, 3)
         job = job.model_copy(update={"status": status, "reason": reason, "seconds": seconds})
-        directory.write(job)
+        # Nothing may hide the stop; a record that still says "running" counts as interrupted.
+        with suppress(OSError) if status == "stopped" else nullcontext():
+            directory.write(job)
         release_memory()  # networks and trainers refer to each other
     log.info(_describe(job, directory))
     return value

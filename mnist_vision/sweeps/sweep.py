@@ -18,7 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mnist_vision.common.errors import UserError
-from mnist_vision.common.files import lock_directory, read_json, shown, write_atomically, write_json
+from mnist_vision.common.files import (
+    explain_os_error,
+    lock_directory,
+    read_json,
+    shown,
+    write_atomically,
+    write_json,
+)
 from mnist_vision.runs.settings import quoted, typed_overrides
 from mnist_vision.sweeps.job import RESUME, job_overrides
 from mnist_vision.sweeps.job_table import make_rows, read_jobs, shorten
@@ -59,9 +66,8 @@ class Sweep:
             held.enter_context(lock_directory(folder, "hydra.sweep.dir"))
             write_json(folder / SWEEP_FILE, record)
         except OSError as error:
-            raise UserError(
-                f"hydra.sweep.dir={folder}: cannot be written to ({error.strerror})"
-            ) from error
+            self._delete_folder()
+            raise UserError(explain_os_error(error, folder, "hydra.sweep.dir")) from error
         # Hydra's sweeper reads the first; each job is composed again from the second.
         config.hydra.sweep.dir = str(folder).replace("${", r"\${")
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")
@@ -75,23 +81,28 @@ class Sweep:
             error: Why the sweep ended early; empty if it did not.
 
         Returns:
-            The error and the number of unfinished jobs; empty if all jobs are complete.
+            What went wrong, in one line: the error, a table that cannot be written, and the number
+            of unfinished jobs; empty if all jobs are complete.
         """
         started = read_jobs(self._folder)
         if not started:
             self._delete_folder()
             return error or "no job started"
         rows = make_rows(started, self._jobs)
-        self._write(rows)
         num_complete = sum(row["status"] == "completed" for row in rows)
         # Not logged: logging is set up for Hydra's own lines or for the last job.
         sys.stdout.write("\n".join(self._summary(rows, num_complete)) + "\n")
-        if num_complete == len(rows):
-            return error
-        reasons = {row["reason"] for row in rows if row["status"] == "failed"}
-        because = f": {reasons.pop()}" if len(reasons) == 1 else ""
-        missing = f"{len(rows) - num_complete} of {len(rows)} jobs did not complete{because}"
-        return f"{error}; {missing}" if error else missing
+        messages = [error]
+        try:
+            self._write(rows)
+        except OSError as failure:
+            messages.append(explain_os_error(failure, self._folder, "hydra.sweep.dir"))
+        if num_complete < len(rows):
+            reasons = {row["reason"] for row in rows if row["status"] == "failed"}
+            because = f": {reasons.pop()}" if len(reasons) == 1 else ""
+            missing = len(rows) - num_complete
+            messages.append(f"{missing} of {len(rows)} jobs did not complete{because}")
+        return "; ".join(message for message in messages if message)
 
     def _summary(self, rows: list[dict[str, str]], num_complete: int) -> list[str]:
         table = shown(self._folder / TABLE_FILE)
@@ -111,7 +122,8 @@ class Sweep:
         if self._folder not in self._created:
             return
         for name in (SWEEP_FILE, "multirun.yaml", ".lock"):
-            (self._folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # it was not written
+                (self._folder / name).unlink()
         for path in self._created:
             with suppress(OSError):  # it is not empty
                 path.rmdir()

@@ -166,7 +166,9 @@ def _make_results(parts: Parts, config: DictConfig, outcome: TestResult, best_ro
         best=BestEpoch(
             epoch=best["epoch"], step=int(best["step"]), val_accuracy=best["val/accuracy"]
         ),
-        train=TrainFigures(loss=final["train/loss"], accuracy=final["train/accuracy"]),
+        train=TrainFigures(
+            loss=parts.history.newest("train/loss"), accuracy=parts.history.newest("train/accuracy")
+        ),
         test=outcome.figures(),
         seconds=Seconds(fit=final["seconds"], test=outcome.seconds),
         environment=environment(parts.trainer),

@@ -1,12 +1,25 @@
+import errno
+import io
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
+import numpy as np
 import pytest
+import torch
 
 from mnist_vision.common.errors import UserError
-from mnist_vision.common.files import lock_directory, read_json, shown, write_atomically, write_json
+from mnist_vision.common.files import (
+    explain_os_error,
+    lock_directory,
+    read_json,
+    shown,
+    write_atomically,
+    write_json,
+)
+from tests.conftest import limited_file_size
 
 
 def test_write_makes_the_folder_and_the_file(tmp_path):
@@ -35,20 +48,109 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: file.write(bytes(10_000)),
+        lambda file: torch.save(torch.ones(10_000), file),
+        lambda file: np.savez(file, np.ones(10_000)),
+    ],
+    ids=["bytes", "tensors", "arrays"],
+)
+def test_a_file_that_finds_no_space_is_named_and_the_old_one_stays(tmp_path, write):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    script = (
-        "import os, signal, sys\n"
-        "from mnist_vision.common.files import write_atomically\n"
-        "with write_atomically(sys.argv[1]) as file:\n"
-        "    file.write(b'half')\n"
-        "    file.flush()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
-    assert done.returncode == -9
+    with (
+        limited_file_size(5_000),
+        pytest.raises(OSError, match="File too large") as caught,
+        write_atomically(path) as file,
+    ):
+        write(file)
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_made_is_named_and_not_its_temporary_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(IsADirectoryError) as caught,
+        write_atomically(tmp_path / "folder"),
+    ):
+        pass
+    assert caught.value.filename == str(tmp_path / "folder")
+
+
+def test_another_error_while_writing_stays_as_it_is(tmp_path):
+    with pytest.raises(io.UnsupportedOperation), write_atomically(tmp_path / "file") as file:
+        file.read()
+    missing = pytest.raises(FileNotFoundError, match="elsewhere")
+    with missing, write_atomically(tmp_path / "file"):
+        (tmp_path / "elsewhere").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("error", "explanation"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "run: No space left on device; free space on its disk, or choose another directory "
+            "with hydra.run.dir=DIR",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", b"run/a/b"),
+            "run/a/b: Read-only file system; make its disk writable, or choose another directory "
+            "with hydra.run.dir=DIR",
+        ),
+        (
+            OSError(errno.EACCES, "Permission denied", "data/a"),
+            "data/a: Permission denied; change its permissions",
+        ),
+        (
+            OSError(errno.ENOENT, "No such file or directory", "run/a"),
+            "run/a: No such file or directory",
+        ),
+        (OSError("odd"), "run: odd"),
+    ],
+)
+def test_an_error_of_a_file_names_it_and_says_what_to_do(tmp_path, monkeypatch, error, explanation):
+    monkeypatch.chdir(tmp_path)
+    assert explain_os_error(error, tmp_path / "run", "hydra.run.dir") == explanation
+
+
+def test_an_error_of_a_file_without_a_directory_is_explained_too():
+    error = OSError(errno.ENOSPC, "No space left on device")
+    assert explain_os_error(error) == "No space left on device; free space on its disk"
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path, kill_while_writing):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    kill_while_writing(path)
+    assert path.read_bytes() == b"old"
+
+
+def test_the_next_owner_of_a_folder_deletes_what_a_killed_one_left(tmp_path, kill_while_writing):
+    leftover = kill_while_writing(tmp_path / "best.ckpt")
+    assert leftover.read_bytes() == b"half"
+    own = [f"letter.{uuid4().hex}", f".letter.{uuid4().hex}.txt", f".{uuid4().hex}", ".letter.0123"]
+    for name in own:
+        (tmp_path / name).touch()
+    with lock_directory(tmp_path, "hydra.run.dir"):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", *own}
+
+
+def test_the_file_of_a_living_writer_is_not_deleted(tmp_path):
+    with (
+        lock_directory(tmp_path, "hydra.run.dir"),
+        write_atomically(tmp_path / "file") as file,
+    ):
+        file.write(b"whole")
+        refused = pytest.raises(UserError, match="another process")
+        with refused, lock_directory(tmp_path, "hydra.run.dir"):
+            pass
+    assert (tmp_path / "file").read_bytes() == b"whole"
 
 
 def test_a_folder_has_one_owner(tmp_path):

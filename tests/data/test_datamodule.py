@@ -3,10 +3,10 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader
 
-from mnist_vision.common.errors import FieldError
+from mnist_vision.common.errors import FieldError, UserError
 from mnist_vision.data.augmentation import RandomAffine
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, stratified_order
-from tests.conftest import synthetic_digits
+from tests.conftest import results_of, synthetic_digits
 
 
 @pytest.fixture
@@ -19,8 +19,12 @@ def datamodule(digits):
     return module
 
 
+def pixels(image):
+    return image.numpy().tobytes()
+
+
 def rows(dataset):
-    return {image.numpy().tobytes() for image in dataset.images}
+    return {pixels(image) for image in dataset.images}
 
 
 def test_batches_keep_the_contract(datamodule):
@@ -59,6 +63,46 @@ def test_every_evaluation_image_comes_once_in_order(datamodule):
     ):
         images = torch.cat([images for images, _ in loader])
         assert torch.equal(images, dataset.images)
+
+
+def test_processes_that_train_together_measure_each_image_once(command, mnist_root, tmp_path):
+    """One has a batch of validation images more than the other: 29,001 images and 29,000."""
+    done = command(
+        "train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "logger=null",
+        "trainer.limit_train_batches=1", "trainer.log_every_n_steps=1", "data.val_size=58_001",
+        "data.eval_batch_size=1000", "hydra.run.dir=run", "model.widths=[2,4]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = results_of(tmp_path / "run")["history"]
+    for key, size in (("val/accuracy", 58_001), ("train/accuracy", 1999)):
+        num_right = row[key] * size
+        assert num_right > 0.05 * size  # else 1/58,001 and 1/58,002 are hard to tell apart
+        assert num_right == pytest.approx(round(num_right), abs=0.01), key
+
+
+class Together:
+    """Stands for the trainer of one of several processes."""
+
+    def __init__(self, rank, num_replicas):
+        self.distributed_sampler_kwargs = {"rank": rank, "num_replicas": num_replicas}
+
+
+@pytest.mark.parametrize("num_processes", [1, 3, 100])
+def test_each_evaluation_image_is_in_one_share(datamodule, num_processes):
+    for part, name in enumerate(("val_set", "train_sample")):
+        shares = []
+        for rank in range(num_processes):
+            datamodule.trainer = Together(rank, num_processes)
+            shares += [image for batch, _ in datamodule.val_dataloader()[part] for image in batch]
+        whole = list(getattr(datamodule, name).images)
+        assert sorted(map(pixels, shares)) == sorted(map(pixels, whole))
+
+
+def test_more_processes_than_evaluation_images_are_refused_in_each(datamodule):
+    for rank in (0, 100):
+        datamodule.trainer = Together(rank, 101)
+        with pytest.raises(UserError, match=r"trainer\.devices: 101 processes .* images: 100"):
+            datamodule.val_dataloader()
 
 
 def test_training_batches_are_shuffled_anew_and_cover_everything(datamodule):

@@ -76,16 +76,16 @@ def test_results_of_the_present_version_are_read_too(tmp_path):
     write_run(tmp_path / "old")
     (old,) = select([str(tmp_path / "old")]).runs
     best = {"epoch": 2, "val_accuracy": old.results.history[1]["val/accuracy"]}
-    write_run(tmp_path / "new", version=2, best=best)
+    write_run(tmp_path / "new", version=3, best=best)
     (new,) = select([str(tmp_path / "new")]).runs
     assert new.results.best.val_accuracy == best["val_accuracy"] < old.results.best.val_accuracy
     assert old.results.best.epoch == 3
-    assert old.results.version == 2
+    assert old.results.version == 3
 
 
 BAD_RESULTS = [
-    ({"version": 3}, "version=3: must be 1 or 2"),
-    ({"version": None}, "version=None: must be 1 or 2"),
+    ({"version": 4}, "version=4: must be 1, 2 or 3"),
+    ({"version": None}, "version=None: must be 1, 2 or 3"),
     ({"architecture": 5}, "architecture=5: must be a valid string"),
     ({"architecture": ""}, "architecture='': String should have at least 1 character"),
     ({"status": "running"}, "status='running': must be 'completed'"),
@@ -94,7 +94,8 @@ BAD_RESULTS = [
     ({"num_parameters": -1}, "num_parameters=-1: must be greater than or equal to 0"),
     ({"weights": []}, r"weights=\[\]: must be a valid string"),
     ({"history": []}, r"history=\[\]: List should have at least 1 item"),
-    ({"history": [{"train/loss": 1}]}, "history=.*: row 1: train/accuracy=None must be in"),
+    ({"history": [{"train/loss": 1}]}, "history=.*: no row has epoch"),
+    ({"history": [{"epoch": 1, "train/loss": -1}]}, "history=.*: row 1: train/loss=-1.0 must be"),
     ({"history": [3]}, r"history\[0\]=3: must be a valid dictionary"),
     ({"train": None}, "train=None: must be a valid dictionary"),
     ({"train": {"loss": float("nan"), "accuracy": 1}}, "train.loss=nan: must be a"),

@@ -26,6 +26,7 @@ def test_a_directory_with_a_run_is_taken_by_that_run_alone(tmp_path, sign):
     (tmp_path / sign).parent.mkdir(exist_ok=True)
     (tmp_path / sign).write_text("old")
     (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "mlflow.db-journal").touch()  # left by a killed process
     directory = RunDirectory(tmp_path)
     with pytest.raises(UserError, match=r"holds a run; .*overwrite=true"), directory.take():
         pass
@@ -35,6 +36,16 @@ def test_a_directory_with_a_run_is_taken_by_that_run_alone(tmp_path, sign):
     (tmp_path / "letter.txt").write_text("dear")
     with directory.take(overwrite=True):
         assert names(tmp_path) == {".lock", "letter.txt"}
+
+
+def test_checkpoints_that_a_killed_run_left_half_written_are_deleted(tmp_path, kill_while_writing):
+    directory = RunDirectory(tmp_path)
+    directory.last_checkpoint.parent.mkdir()
+    directory.last_checkpoint.touch()
+    kill_while_writing(directory.last_checkpoint)
+    kill_while_writing(directory.best_checkpoint)
+    with directory.take(resumes=True):
+        assert names(directory.last_checkpoint.parent) == {"last.ckpt"}
 
 
 def test_a_directory_of_a_run_that_failed_early_is_free(tmp_path):

@@ -1,6 +1,7 @@
 """Sweeps through the command line: which jobs run, what is kept, what the table shows."""
 
 import csv
+import errno
 import fcntl
 import json
 import shlex
@@ -19,7 +20,9 @@ import torch
 from mnist_vision.common.errors import Stopped, UserError
 from mnist_vision.common.files import lock_directory
 from mnist_vision.models.cnn import CNN
+from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.settings import quoted
+from tests.conftest import limited_file_size
 
 SHORT = (
     "debug=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",
@@ -143,6 +146,21 @@ def test_a_stopped_sweep_lists_the_unfinished_jobs_and_resuming_runs_them(
     assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
 
 
+def test_a_stop_ends_the_sweep_also_on_a_full_disk(sweep, tmp_path, monkeypatch):
+    def stop(self, batch, batch_idx):
+        monkeypatch.setattr(RunDirectory, "write", find_no_space)
+        raise Stopped(signal.SIGINT)
+
+    def find_no_space(self, record):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CNN, "training_step", stop)
+    code, output = sweep("seed=0,1", "hydra.sweep.dir=grid")
+    assert code == 130
+    assert output.err == "error: stopped by SIGINT; 2 of 2 jobs did not complete\n"
+    assert [row["status"] for row in table_of(tmp_path / "grid")] == ["interrupted", "not run"]
+
+
 def test_a_search_that_is_resumed_makes_the_same_proposals(sweep, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     search = (
@@ -234,6 +252,16 @@ def test_a_job_killed_between_its_results_and_its_record_gets_both(sweep, tmp_pa
     assert code == 0
     assert "epoch" not in output.out
     assert figures(tmp_path / "grid") == before
+
+
+def test_what_a_killed_job_left_half_written_is_deleted(sweep, tmp_path, kill_while_writing):
+    sweep("seed=0", "hydra.sweep.dir=grid")
+    (last,) = tmp_path.glob("grid/*/checkpoints/last.ckpt")
+    for path in (last, last.parents[1] / "results.json", tmp_path / "grid" / "sweep.csv"):
+        kill_while_writing(path)
+    assert sweep("seed=0", "hydra.sweep.dir=grid", "sweep.resume=true")[0] == 0
+    hidden = {path.name for path in tmp_path.rglob(".*")}
+    assert hidden == {".hydra", ".lock"}
 
 
 def test_a_repaired_job_replaces_the_failed_one(sweep, tmp_path, monkeypatch):
@@ -352,6 +380,25 @@ def test_a_directory_holds_one_sweep(sweep, tmp_path):
     assert "hydra.sweep.dir=DIR" in output.err
 
 
+def test_a_sweep_that_finds_no_space_is_one_line_and_leaves_no_directory(run_task, tmp_path):
+    with limited_file_size(10):
+        code, output = run_task("-m", "seed=0,1", "hydra.sweep.dir=grid")
+    assert code == 1
+    assert output.err.startswith("error: grid/sweep.json: File too large; raise the limit")
+    assert output.err.endswith(", or choose another directory with hydra.sweep.dir=DIR\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_cannot_be_written_is_shown_all_the_same(sweep, tmp_path):
+    (tmp_path / "grid" / "sweep.csv").mkdir(parents=True)
+    code, output = sweep("seed=0,-1", "hydra.sweep.dir=grid")
+    assert code == 1
+    assert "1 of 2 jobs are complete" in output.out
+    assert output.err.startswith("error: grid/sweep.csv: Is a directory; move this folder away")
+    assert "hydra.sweep.dir=DIR; 1 of 2 jobs did not complete: seed=-1" in output.err
+    assert output.err.count("\n") == 1
+
+
 # Arguments, and text that the one error line must contain.
 MISTAKES = {
     "ckpt_path=a.ckpt,b.ckpt": "ckpt_path: continues one run; a sweep is continued with",
@@ -364,7 +411,7 @@ MISTAKES = {
     "trainer.max_epochs=-3": "trainer.max_epochs=-3: must be a whole number of at least 1",
     "sweep.resume=nowhere": "sweep.resume=nowhere: is not the directory of a sweep",
     "sweep.resume=true": "outputs/multirun has no sweep of this command",
-    "hydra.sweep.dir=/dev/null/x": "hydra.sweep.dir=/dev/null/x: cannot be written to",
+    "hydra.sweep.dir=/dev/null/x": "or choose another directory with hydra.sweep.dir=DIR",
     "hydra/launcher=jobilb": "hydra/launcher=jobilb: unknown; did you mean joblib?",
     "search=optuna_cmm": "search=optuna_cmm: unknown; did you mean optuna_cnn?",
 }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -16,11 +17,15 @@ class FinalValidation(Checkpoint):
     """
 
     def __init__(self) -> None:
-        self._validated: list[int] = []
+        self._validated: list[torch.Tensor] = []
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember which weights are validated: `WeightAveraging` has put the average here."""
+        self._validated = [_copy_weights(pl_module)]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember which weights were validated."""
-        self._validated = _versions(pl_module)
+        """Remember which weights are trained on, of which those are the average."""
+        self._validated.append(_copy_weights(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate after the last epoch, which `max_steps` may have cut short."""
@@ -32,16 +37,16 @@ class FinalValidation(Checkpoint):
         self._validate(trainer, pl_module)
 
     def _validate(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if _versions(pl_module) != self._validated:
+        weights = _copy_weights(pl_module)
+        if not any(torch.equal(weights, validated) for validated in self._validated):
             # As Lightning's training loop does.
             trainer.validating = True
             trainer.fit_loop.epoch_loop.val_loop.run()
             trainer.training = True
 
 
-def _versions(module: LightningModule) -> list[int]:
-    """Get the version of each weight: torch counts its changes in place."""
-    return [parameter._version for parameter in module.parameters()]
+def _copy_weights(module: LightningModule) -> torch.Tensor:
+    return torch.cat([weights.detach().flatten() for weights in module.parameters()])
 
 
 def _is_done(trainer: Trainer) -> bool:

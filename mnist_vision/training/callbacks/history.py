@@ -32,6 +32,10 @@ class History(Callback):
         """Time from the start of training to now."""
         return self._earlier + time.perf_counter() - self._started
 
+    def newest(self, metric: str) -> float:
+        """Get the newest value of a metric."""
+        return next(row[metric] for row in reversed(self.rows) if metric in row)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._started = time.perf_counter()

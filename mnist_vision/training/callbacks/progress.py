@@ -72,7 +72,6 @@ class EpochProgress(ProgressBar):
         """Write the newest row of the history above the bar."""
         if not self._is_shown:
             return
-        assert self._bar is not None
         (history,) = (each for each in trainer.callbacks if isinstance(each, History))  # type: ignore[attr-defined]
         row = history.rows[-1]
         metrics = [
@@ -80,7 +79,8 @@ class EpochProgress(ProgressBar):
             for name in ("train/loss", "train/accuracy", "val/accuracy", "val/f1")
             if name in row
         ]
-        self._bar.clear()
+        if self._bar is not None:
+            self._bar.clear()
         log.info("epoch %g/%s  %s", row["epoch"], trainer.max_epochs, "  ".join(metrics))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
