@@ -8,10 +8,11 @@
 - `.lock`: held by the process that writes
 """
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +30,7 @@ from mnist_vision.runs.settings import quoted
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them
     from mnist_vision.runs.predictions import Predictions
-    from mnist_vision.runs.record import FileRecord, TestFigures
+    from mnist_vision.runs.record import FileRecord, Results, TestFigures
 
 Kind = TypeVar("Kind", bound="FileRecord")
 
@@ -167,13 +168,16 @@ class RunDirectory:
         Raises:
             UserError: If its file is missing or damaged.
         """
+        return self._read(kind, kind.FILE)
+
+    def _read(self, kind: type[Kind], name: str) -> Kind:
         try:
-            content = (self.path / kind.FILE).read_bytes()
+            content = (self.path / name).read_bytes()
         except FileNotFoundError as error:
-            raise UserError(f"{kind.FILE}: is missing") from error
+            raise UserError(f"{name}: is missing") from error
         except OSError as error:
-            raise UserError(f"{kind.FILE}: cannot be read ({error.strerror})") from error
-        return kind.parse_json(content, kind.FILE)
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+        return kind.parse_json(content, name)
 
     def find(self, kind: type[Kind]) -> Kind | None:
         """Read a record; None if its file is missing or damaged."""
@@ -212,6 +216,17 @@ class RunDirectory:
 
         return Predictions.read(self.path / PREDICTIONS_FILE)
 
+    def find_all_results(self) -> list["Results"]:
+        """Read the results of the run, if any, and those that were put aside before."""
+        from mnist_vision.runs.record import Results
+
+        names = [RESULTS_FILE, *(path.name for path in self.path.glob("results_epoch_*.json"))]
+        found: list[Results] = []
+        for name in names:
+            with suppress(UserError):
+                found.append(self._read(Results, name))
+        return found
+
     def put_results_aside(self) -> None:
         """Rename the results to `results_epoch_N.json` before training continues.
 
@@ -219,10 +234,23 @@ class RunDirectory:
         """
         from mnist_vision.runs.record import Results
 
-        if not self.results_path.exists():
-            return
-        results = self.find(Results)
-        name = f"results_epoch_{results.epochs:g}" if results is not None else "results_damaged"
-        count = len(list(self.path.glob(f"{name}*.json")))
-        aside = f"{name}_{count + 1}.json" if count else f"{name}.json"
-        os.replace(self.results_path, self.path / aside)
+        if self.results_path.exists():
+            results = self.find(Results)
+            name = f"results_epoch_{results.epochs:g}" if results is not None else "results_damaged"
+            _put_aside(self.results_path, name)
+
+    def put_last_checkpoint_aside(self) -> Path:
+        """Rename the last checkpoint, which is damaged, to `last_damaged.ckpt`; return that path.
+
+        No existing file is replaced.
+        """
+        return _put_aside(self.last_checkpoint, "last_damaged")
+
+
+def _put_aside(path: Path, name: str) -> Path:
+    """Rename a file to `name`, or to the first of `name_2`, `name_3`, ... that is free."""
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    paths = (path.with_name(f"{each}{path.suffix}") for each in names)
+    aside = next(each for each in paths if not each.exists())
+    os.replace(path, aside)
+    return aside

@@ -89,7 +89,12 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
 
 def fingerprint(config: DictConfig) -> str:
     """Hash the settings that figures depend on to ten hexadecimal digits."""
-    text = json.dumps(figure_settings(config), sort_keys=True)
+    return fingerprint_of(figure_settings(config))
+
+
+def fingerprint_of(settings: Mapping[str, Any]) -> str:
+    """Hash the result of `figure_settings`, as in `results.json`, to ten hexadecimal digits."""
+    text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -10,11 +10,18 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mnist_vision.common.errors import Stopped
+from mnist_vision.common.errors import Stopped, UserError
+from mnist_vision.common.files import shown
 from mnist_vision.common.memory import release_memory
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.record import Job, Results
-from mnist_vision.runs.settings import figure_settings, typed_overrides
+from mnist_vision.runs.record import Job, Results, TestFigures
+from mnist_vision.runs.settings import (
+    figure_settings,
+    find_change,
+    fingerprint_of,
+    flatten,
+    typed_overrides,
+)
 
 RESUME = "sweep.resume"
 
@@ -46,14 +53,35 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
     with directory.lock("hydra.sweep.dir", waits=True):
         earlier = directory.find(Job)
         job = _new_job(earlier)
-        results = directory.find(Results)
-        if results is None or results.settings != figure_settings(config):
+        results = find_results(directory)
+        if results is None or not _is_result_of(results, config):
             return _run(task, config, explain, directory, job)
         seconds = earlier.seconds if earlier is not None else None
         job = job.model_copy(update={"status": "completed", "seconds": seconds})
         directory.write(job)
-        log.info("%s: already completed, not run again", _describe(job, directory))
+        log.info("%s: already completed, not run again", _describe(job, results.test))
         return results.best.val_accuracy
+
+
+def find_results(directory: RunDirectory) -> Results | None:
+    """Find the results of a job, also if it was then trained on alone, for more epochs.
+
+    These are the results with the settings that the directory is named by or, if none have them,
+    the last ones.
+    """
+    found = directory.find_all_results()
+    name = str(directory.path)
+    own = [each for each in found if each.settings and fingerprint_of(each.settings) in name]
+    return next(iter([*own, *found]), None)
+
+
+def _is_result_of(results: Results, config: DictConfig) -> bool:
+    """Test whether a run, which may have been resumed on another device, did all of a job."""
+    if results.settings is None:
+        return False
+    done, wanted = results.settings, figure_settings(config)
+    last_epochs = {flatten(each).get("trainer.max_epochs") for each in (done, wanted)}
+    return find_change(done, wanted) is None and len(last_epochs) == 1
 
 
 def _new_job(earlier: Job | None) -> Job:
@@ -73,12 +101,12 @@ def _run(
     task: Task, config: DictConfig, explain: Explain, directory: RunDirectory, job: Job
 ) -> Any:
     """Run the task, and record how it ends."""
-    if directory.last_checkpoint.exists():
-        config.ckpt_path = str(directory.last_checkpoint)
     directory.write(job)
     started = time.perf_counter()
     value, status, reason = None, "completed", None
     try:
+        if directory.last_checkpoint.exists():
+            config.ckpt_path = _find_checkpoint(directory, config)
         value = task(config)
     except Stopped as stopped:
         status, reason = "stopped", str(stopped)
@@ -96,8 +124,35 @@ def _run(
         with suppress(OSError) if status == "stopped" else nullcontext():
             directory.write(job)
         release_memory()  # networks and trainers refer to each other
-    log.info(_describe(job, directory))
+    log.info(_describe(job, directory.find_test() if status == "completed" else None))
     return value
+
+
+def _find_checkpoint(directory: RunDirectory, config: DictConfig) -> str | None:
+    """Find the checkpoint that a job goes on from; put a damaged one aside, to start anew."""
+    # Importing torch takes seconds, which a job that is complete does not need.
+    from mnist_vision.training.checkpoints import epochs_done, read_resumable
+
+    last, results, damage = directory.last_checkpoint, directory.find(Results), None
+    num_epochs = results.epochs if results is not None else 0
+    try:
+        num_epochs = epochs_done(read_resumable(last))
+    except UserError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise
+        damage = error
+    if num_epochs > config.trainer.max_epochs:
+        raise UserError(
+            f"{shown(directory.path)}: was trained on alone, for {num_epochs} epochs, and has no "
+            f"results of {config.trainer.max_epochs} epochs; move this directory away to run its "
+            "job again"
+        )
+    if damage is None:
+        return str(last)
+    directory.put_results_aside()
+    aside = directory.put_last_checkpoint_aside()
+    log.warning("%s; renamed to %s; the job starts anew", damage, aside.name)
+    return None
 
 
 def job_overrides(overrides: Sequence[str]) -> list[str]:
@@ -105,9 +160,8 @@ def job_overrides(overrides: Sequence[str]) -> list[str]:
     return [o for o in overrides if not o.startswith((f"{RESUME}=", "hydra.sweep.dir="))]
 
 
-def _describe(job: Job, directory: RunDirectory) -> str:
+def _describe(job: Job, test: TestFigures | None) -> str:
     """Describe in one line how a job ended."""
-    test = directory.find_test() if job.status == "completed" else None
     figures = f", accuracy {test.accuracy:.4f}, F1 {test.f1:.4f}" if test is not None else ""
     minutes = f" in {job.seconds / 60:.1f} min" if job.seconds is not None else ""
     reason = f": {job.reason}" if job.reason else ""

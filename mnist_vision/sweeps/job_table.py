@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.file_names import JOB_FILE
-from mnist_vision.runs.record import Job, Results
+from mnist_vision.runs.record import Job
+from mnist_vision.sweeps.job import find_results
 
 # A job that started: its directory and its record.
 StartedJob = tuple[RunDirectory, Job]
@@ -75,8 +76,9 @@ def _outcome(started: StartedJob | None) -> dict[str, str]:
     if job.status in ("running", "stopped"):  # "running", but the sweep has ended: it was killed
         row["status"] = "interrupted"
     if job.status == "completed":
-        results, test = directory.find(Results), directory.find_test()
+        results, test = find_results(directory), directory.find_test()
         if results is not None:
+            test = results.test
             row["val accuracy"] = f"{results.best.val_accuracy:.4f}"
             # The record of a resumed job has the time since then, its results have the total.
             seconds = results.seconds.fit + results.seconds.test

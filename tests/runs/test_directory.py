@@ -103,7 +103,17 @@ def test_results_of_a_run_that_goes_on_are_kept_by_their_own_epoch(tmp_path):
     write_run(tmp_path, epochs=7, seed=9)
     directory.put_results_aside()
     assert (tmp_path / "results_epoch_7.json").read_bytes() == before
-    assert (tmp_path / "results_epoch_7_2.json").exists()
+    aside = tmp_path / "results_epoch_7_2.json"
+    second = aside.read_bytes()
+    write_run(tmp_path, epochs=7)
+    (tmp_path / "results_epoch_7.json").unlink()
+    directory.put_results_aside()
+    assert aside.read_bytes() == second
+    write_run(tmp_path, epochs=8)
+    found = directory.find_all_results()
+    assert [found[0].epochs, *sorted((each.epochs, each.seed) for each in found[1:])] == [
+        8, (7, 0), (7, 9),
+    ]  # fmt: skip
 
 
 def test_a_job_is_written_and_read(tmp_path):

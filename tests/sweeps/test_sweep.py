@@ -325,6 +325,90 @@ def test_one_job_of_a_search_can_be_continued_alone(sweep, run_task, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["search"]
 
 
+def only_job(folder):
+    (path,) = folder.glob("*/job.json")
+    return RunDirectory(path.parent)
+
+
+def test_a_job_that_was_trained_on_alone_is_complete(sweep, run_task, tmp_path):
+    grid = ("seed=0", "trainer.max_epochs=1", "hydra.sweep.dir=grid")
+    assert sweep(*grid)[0] == 0
+    before = figures(tmp_path / "grid")
+    last = only_job(tmp_path / "grid").last_checkpoint
+    assert run_task(f"ckpt_path={last}", "trainer.max_epochs=5")[0] == 0
+    code, output = sweep(*grid, "sweep.resume=true")
+    assert code == 0, output.err
+    assert "already completed" in output.out
+    assert f"accuracy {before[0]['test accuracy']}" in output.out
+    assert figures(tmp_path / "grid") == before
+
+
+def test_an_interrupted_job_that_was_completed_alone_is_complete(
+    sweep, run_task, tmp_path, monkeypatch
+):
+    """Completed with another setting that does not change the figures."""
+    grid = ("seed=0", "trainer.max_epochs=2", "hydra.sweep.dir=grid")
+    interrupt(sweep, monkeypatch, *grid)
+    last = only_job(tmp_path / "grid").last_checkpoint
+    assert run_task(f"ckpt_path={last}", "trainer.log_every_n_steps=2")[0] == 0
+    code, output = sweep(*grid, "sweep.resume=true")
+    assert code == 0, output.err
+    assert "already completed" in output.out
+    assert table_of(tmp_path / "grid")[0]["status"] == "completed"
+
+
+def test_an_interrupted_job_that_was_trained_on_alone_is_not_run(
+    sweep, run_task, tmp_path, monkeypatch
+):
+    grid = ("seed=0", "trainer.max_epochs=2", "hydra.sweep.dir=grid")
+    interrupt(sweep, monkeypatch, *grid)
+    job = only_job(tmp_path / "grid")
+    assert run_task(f"ckpt_path={job.last_checkpoint}", "trainer.max_epochs=3")[0] == 0
+    before = {path: path.read_bytes() for path in job.path.glob("*/*.ckpt")}
+    job.last_checkpoint.write_bytes(b"damaged")
+    for content in (b"damaged", before[job.last_checkpoint]):
+        job.last_checkpoint.write_bytes(content)
+        code, output = sweep(*grid, "sweep.resume=true")
+        assert code == 1
+        assert output.err == (
+            f"error: 1 of 1 jobs did not complete: grid/{job.path.name}: was trained on alone, for "
+            "3 epochs, and has no results of 2 epochs; move this directory away to run its job "
+            "again\n"
+        )
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_job_whose_last_checkpoint_is_damaged_starts_anew(sweep, tmp_path, monkeypatch):
+    grid = ("seed=0", "trainer.max_epochs=3", "hydra.sweep.dir=grid")
+    interrupt(sweep, monkeypatch, *grid)
+    job = only_job(tmp_path / "grid")
+    job.last_checkpoint.write_bytes(b"damaged")
+    code, output = sweep(*grid, "sweep.resume=true")
+    assert code == 0, output.err
+    assert "last.ckpt: corrupt, or not a checkpoint" in output.out
+    assert "renamed to last_damaged.ckpt; the job starts anew" in output.out
+    assert "epoch 1/3" in output.out
+    aside = job.last_checkpoint.with_name("last_damaged.ckpt")
+    assert aside.read_bytes() == b"damaged"
+    resumed = figures(tmp_path / "grid")
+    assert sweep(*grid[:2], "hydra.sweep.dir=whole")[0] == 0
+    assert resumed == figures(tmp_path / "whole")
+
+
+def interrupt(sweep, monkeypatch, *args):
+    """Stop a sweep in the second epoch of its first job."""
+    training_step = CNN.training_step
+
+    def stop(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            raise Stopped(signal.SIGTERM)
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "training_step", stop)
+        assert sweep(*args)[0] == 143
+
+
 def test_submitit_may_queue_a_job_again(sweep, tmp_path, monkeypatch):
     """If a job is preempted, submitit ends its process with a special exit code."""
 

@@ -21,7 +21,7 @@ from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.models.classifier import predict
 from mnist_vision.models.cnn import CNN
 from mnist_vision.training.run import run as run_training
-from mnist_vision.training.tensorboard import _worst_mistakes, log_start, log_test
+from mnist_vision.training.tensorboard import _worst_mistakes, log_start
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from lightning import seed_everything
-from omegaconf import OmegaConf
 
-from mnist_vision.training.checkpoints import load_classifier, read_checkpoint
+from mnist_vision.training.checkpoints import load_classifier
 from tests.conftest import results_of
 
 SWA = "lightning.pytorch.callbacks.StochasticWeightAveraging"
@@ -45,8 +43,8 @@ def test_the_last_weights_are_validated_and_the_best_are_kept(run, digits, setti
 
 
 def accuracy_on_validation(model):
-    from tests.conftest import composed
     from mnist_vision.common.instantiation import make
+    from tests.conftest import composed
 
     config = composed("data.val_size=100", "data.augmentation=null")
     datamodule = make(config, "data")
