@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.cli.explain import explain
 from mnist_vision.cli.front_door import FrontDoor, Invocation, read_arguments
+from mnist_vision.cli.known_keys import check_keys
 from mnist_vision.common.conf import CONF_DIR
 from mnist_vision.common.errors import Stopped, fail, stop_behind
 from mnist_vision.runs.settings import fingerprint, flatten, make_paths_absolute
@@ -105,6 +106,7 @@ class HydraTask:
         """Run one job of a sweep; a single run is checked by `FrontDoor`."""
         from mnist_vision.cli.limits import check_limits
 
+        check_keys(config, HydraConfig.get().job.name)
         check_limits(config)
         return _run(lambda: self._task(config)())
 

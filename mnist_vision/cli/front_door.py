@@ -20,7 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_vision.cli.explain import explain
-from mnist_vision.cli.known_keys import check_keys
+from mnist_vision.cli.known_keys import check_keys, check_overrides
 from mnist_vision.cli.resume import ResumedRun, find_resumed
 from mnist_vision.cli.usage import help_text
 from mnist_vision.common.conf import CONF_DIR, is_group
@@ -61,7 +61,8 @@ class FrontDoor(Callback):
         with _exit_on_error():
             from mnist_vision.cli.limits import check_limits  # pydantic takes time to import
 
-            check_keys(config, self.call.command, self.call.overrides)
+            check_overrides(self.call.overrides, config, self.call.command)
+            check_keys(config, self.call.command)
             check_limits(config)
             if OmegaConf.select(config, "sweep.resume"):
                 raise UserError(
@@ -75,7 +76,7 @@ class FrontDoor(Callback):
             from mnist_vision.cli.limits import check_limits
             from mnist_vision.sweeps.sweep import Sweep
 
-            check_keys(config, self.call.command, self.call.overrides)
+            check_overrides(self.call.overrides, config, self.call.command)
             check_limits(config)
             self.call.sweep = Sweep(self.call.command, config, self.call.overrides, self.call.held)
 

@@ -30,31 +30,51 @@ _NO_TRAINER_SETTINGS = {
 }
 
 
-def check_keys(config: DictConfig, command: str, overrides: Iterable[str]) -> None:
-    """Check that each key is known, and that each required one is there.
+def check_overrides(overrides: Iterable[str], config: DictConfig, command: str) -> None:
+    """Check that the command line adds no key that nothing reads.
 
     Args:
+        overrides: The overrides of the command line.
         config: The composed configuration, with Hydra's own.
         command: Name of the command.
-        overrides: The overrides of the command line.
+
+    Raises:
+        UserError: Naming the first wrong override, and what to do.
+    """
+    primary, groups = _read_primary(command)
+    for override in overrides:
+        _check_added_key(override, config, primary, groups)
+        _check_choice(override, groups)
+
+
+def check_keys(config: DictConfig, command: str) -> None:
+    """Check that each required key is there, each part is an object, and the trainer's are known.
+
+    Args:
+        config: The composed configuration.
+        command: Name of the command.
 
     Raises:
         UserError: Naming the first wrong key, and what to do.
     """
-    primary: Any = OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{command}.yaml"))
-    entries = [entry for entry in primary.pop("defaults") if isinstance(entry, Mapping)]
-    groups = {group: choice for entry in entries for group, choice in entry.items()}
-    for override in overrides:
-        _check_added_key(override, config, primary, groups)
-        _check_choice(override, groups)
+    primary, groups = _read_primary(command)
     required = [group for group, choice in groups.items() if choice is not None]
     for key in (*primary, *required):
-        if not key.startswith("override ") and key != "logger" and not _is_given(config, key):
+        is_given = key in config and not OmegaConf.is_missing(config, key)
+        if not is_given and key not in ("hydra", "logger"):
             raise UserError(f"{key} is required; give it as {key}=VALUE")
     for group in required:
         if group in config:
             _check_part(config, group)
     _check_trainer(config)
+
+
+def _read_primary(command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the keys of a command's configuration, and its groups with their default options."""
+    primary: Any = OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{command}.yaml"))
+    entries = [entry for entry in primary.pop("defaults") if isinstance(entry, Mapping)]
+    choices = {group: choice for entry in entries for group, choice in entry.items()}
+    return primary, {k: v for k, v in choices.items() if not k.startswith("override ")}
 
 
 def _check_added_key(
@@ -88,10 +108,6 @@ def _check_choice(override: str, groups: Mapping[str, Any]) -> None:
             f"{override}: only one can be chosen; to run each, add --multirun and write "
             f"{key}={names}"
         )
-
-
-def _is_given(config: DictConfig, key: str) -> bool:
-    return key in config and not OmegaConf.is_missing(config, key)
 
 
 def _check_part(config: DictConfig, group: str) -> None:

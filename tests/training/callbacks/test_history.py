@@ -31,8 +31,12 @@ def moments(run_dir):
         # At other moments than the end of an epoch.
         (
             ["trainer.val_check_interval=3", "trainer.max_epochs=2"],
-            [(0.75, 3, True, False), (1, 4, False, True), (1.75, 7, True, False)]
-            + [(2, 8, True, True)],
+            [
+                (0.75, 3, True, False),
+                (1, 4, False, True),
+                (1.75, 7, True, False),
+                (2, 8, True, True),
+            ],
         ),
         (
             ["trainer.val_check_interval=6", "trainer.check_val_every_n_epoch=null"],
