@@ -8,9 +8,11 @@ MEASURED = {"train/accuracy", "val/accuracy"}
 
 
 def moments(run_dir):
-    """Epoch and step of each row, with whether it has validation metrics and a training loss."""
+    """Each row as "EPOCH at STEP", with "val" and "loss" if it has these metrics."""
     return [
-        (row["epoch"], row["step"], row.keys() >= MEASURED, "train/loss" in row)
+        f"{row['epoch']:g} at {row['step']:g}"
+        + (" val" if row.keys() >= MEASURED else "")
+        + (" loss" if "train/loss" in row else "")
         for row in results_of(run_dir)["history"]
     ]
 
@@ -21,31 +23,26 @@ def moments(run_dir):
         # Less often than once an epoch, and at the end.
         (
             ["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3"],
-            [(1, 4, False, True), (2, 8, True, True), (3, 12, True, True)],
+            ["1 at 4 loss", "2 at 8 val loss", "3 at 12 val loss"],
         ),
         # More often.
         (
-            ["trainer.val_check_interval=0.5", "trainer.max_epochs=2"],
-            [(0.5, 2, True, False), (1, 4, True, True), (1.5, 6, True, False), (2, 8, True, True)],
+            ["trainer.val_check_interval=0.5"],
+            ["0.5 at 2 val", "1 at 4 val loss", "1.5 at 6 val", "2 at 8 val loss"],
         ),
         # At other moments than the end of an epoch.
         (
-            ["trainer.val_check_interval=3", "trainer.max_epochs=2"],
-            [
-                (0.75, 3, True, False),
-                (1, 4, False, True),
-                (1.75, 7, True, False),
-                (2, 8, True, True),
-            ],
+            ["trainer.val_check_interval=3"],
+            ["0.75 at 3 val", "1 at 4 loss", "1.75 at 7 val", "2 at 8 val loss"],
         ),
         (
             ["trainer.val_check_interval=6", "trainer.check_val_every_n_epoch=null"],
-            [(1, 4, False, True), (1.5, 6, True, False), (2, 8, True, True)],
+            ["1 at 4 loss", "1.5 at 6 val", "2 at 8 val loss"],
         ),
         # Ended by steps.
-        (["trainer.max_steps=3"], [(0.75, 3, True, True)]),
-        (["trainer.max_steps=6"], [(1, 4, True, True), (1.5, 6, True, True)]),
-        (["trainer.max_steps=2", "trainer.accumulate_grad_batches=2"], [(1, 2, True, True)]),
+        (["trainer.max_steps=3"], ["0.75 at 3 val loss"]),
+        (["trainer.max_steps=6"], ["1 at 4 val loss", "1.5 at 6 val loss"]),
+        (["trainer.max_steps=2", "trainer.accumulate_grad_batches=2"], ["1 at 2 val loss"]),
     ],
 )
 def test_a_row_holds_what_was_measured_at_its_step(run, settings, expected):
