@@ -144,7 +144,8 @@ class _StopOnce:
 
 
 def _prepare_process() -> _StopOnce:
-    """Set up errors and signals of the process; return the signal handler."""
+    """Set up streams, errors and signals of the process; return the signal handler."""
+    _open_closed_streams()
     # Hydra then raises exceptions instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # If the log cannot be written, because the disk is full, say, still print the error itself.
@@ -154,6 +155,21 @@ def _prepare_process() -> _StopOnce:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop_once)
     return stop_once
+
+
+def _open_closed_streams() -> None:
+    """Open those standard streams that the caller has closed, on the null device.
+
+    Libraries write to them. Also, the next file that is opened would get the number of a closed
+    one, and what a library writes to that number would end up in a checkpoint.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8"))
 
 
 def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:

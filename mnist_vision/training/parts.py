@@ -1,13 +1,22 @@
 """Make the parts of a run, and check that they go together, before anything is written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelPruning,
+    OnExceptionCheckpoint,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import Profiler
@@ -35,6 +44,21 @@ from mnist_vision.training.callbacks.final_validation import FinalValidation
 from mnist_vision.training.callbacks.history import History
 from mnist_vision.training.callbacks.kept_settings import KeptSettings
 from mnist_vision.training.checkpoints import epochs_done, read_resumable, stored_settings
+
+# Callbacks of Lightning that a run cannot work with.
+_UNUSABLE: dict[type, str] = {
+    BackboneFinetuning: "needs a network with an attribute `backbone`; a pretrained network has "
+    "model.num_trainable_blocks and model.backbone_lr_ratio",
+    BatchSizeFinder: "changes data.batch_size, by which runs are compared; compare sizes with "
+    "--multirun data.batch_size=64,128,256",
+    LearningRateFinder: "changes optimizer.lr, by which runs are compared; compare rates with "
+    "--multirun optimizer.lr=0.0003,0.001,0.003",
+    ModelPruning: "cannot prune weights in channels-last order, which all networks here have",
+    OnExceptionCheckpoint: "would make Lightning choose a checkpoint to resume from; each run "
+    "keeps its last.ckpt, and ckpt_path resumes from it",
+    StochasticWeightAveraging: "would train for one more epoch; use callbacks=ema, or "
+    "lightning.pytorch.callbacks.WeightAveraging",
+}
 
 
 @dataclass(frozen=True)
@@ -87,9 +111,10 @@ def make_parts(config: DictConfig) -> Parts:
         if checkpoint is not None and "purge_step" in logger:
             logger.purge_step = checkpoint["global_step"]  # later steps will be logged again
     loggers: list[Logger] = list(make(config, "logger").values())
+    chosen = make(config, "callbacks")
+    _check_callbacks(chosen)
     # The history comes first, so that other callbacks find the newest row.
-    callbacks = [history, *make(config, "callbacks").values()]
-    callbacks += [KeptSettings(settings), FinalValidation()]
+    callbacks = [history, *chosen.values(), KeptSettings(settings), FinalValidation()]
     make_trainer = make(config, "trainer", _partial_=True)
     try:
         trainer: Trainer = make_trainer(callbacks=callbacks, logger=loggers)
@@ -155,6 +180,13 @@ def _collect_settings(config: DictConfig, checkpoint: dict[str, Any] | None) -> 
         overrides, choices = list(by_key.values()), choices | started.choices
     overrides = [each for each in overrides if not each.startswith(("ckpt_path=", "overwrite="))]
     return RunSettings(settings=run_settings(config), choices=choices, overrides=overrides)
+
+
+def _check_callbacks(callbacks: Mapping[str, Callback]) -> None:
+    for name, callback in callbacks.items():
+        reason = _UNUSABLE.get(type(callback))
+        if reason is not None:
+            raise UserError(f"callbacks.{name}: {type(callback).__name__} {reason}")
 
 
 def _check_trainer(trainer: Trainer, config: DictConfig) -> None:

@@ -1,7 +1,6 @@
 """One run from its configuration to its results: prepare, fit, test."""
 
 import logging
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +24,7 @@ from mnist_vision.training.checkpoints import history_rows, read_checkpoint, reb
 from mnist_vision.training.ending import reason_of_end
 from mnist_vision.training.environment import environment
 from mnist_vision.training.parts import Parts, make_parts
+from mnist_vision.training.processes import ProcessWatch
 from mnist_vision.training.tensorboard import log_test
 
 log = logging.getLogger(__name__)
@@ -118,17 +118,20 @@ def _log_settings(parts: Parts, config: DictConfig) -> None:
 def _fit(parts: Parts, config: DictConfig) -> None:
     """Train; if a signal stops it, say how to go on."""
     trainer, ckpt_path = parts.trainer, config.ckpt_path
-    try:
-        with settings_of("model"):
-            trainer.fit(
-                parts.model, datamodule=parts.datamodule, ckpt_path=ckpt_path, weights_only=True
-            )
-    except BaseException as error:
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)  # the other processes would wait
-        if stop_behind(error) is not None and trainer.is_global_zero:
-            _say_how_to_continue(parts.directory, parts.trainer.current_epoch)
-        raise
+    with ProcessWatch(trainer.strategy.launcher) as watch:
+        try:
+            with settings_of("model"):
+                trainer.fit(
+                    parts.model, datamodule=parts.datamodule, ckpt_path=ckpt_path, weights_only=True
+                )
+        except BaseException as error:
+            death = watch.death()
+            watch.kill()
+            if stop_behind(error) is not None and trainer.is_global_zero:
+                _say_how_to_continue(parts.directory, trainer.current_epoch)
+            elif death and not isinstance(error, UserError):
+                raise UserError(death) from error
+            raise
     # The test runs on one device alone.
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mnist_vision.training.checkpoints import read_checkpoint
+from tests.conftest import results_of
+
 # Arguments, and text that the one error line must contain.
 MISTAKES = {
     "optimzer.lr=1": "unknown key optimzer.lr; did you mean optimizer.lr?",
@@ -238,3 +241,15 @@ def test_a_signal_before_training_ends_the_process_with_its_code(tmp_path, signu
     )
     assert done.returncode == exit_code
     assert done.stderr == f"error: stopped by {signum.name}\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_run_works_without_standard_streams(tmp_path, mnist_root, closed):
+    """Nothing that a library prints may end up in a file."""
+    settings = "debug=smoke model.widths=[4] model.hidden=8 trainer.accelerator=cpu"
+    program = f"exec {sys.executable} -m mnist_vision.train {settings} hydra.run.dir=run {closed}"
+    done = subprocess.run(["sh", "-c", program], cwd=tmp_path, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert results_of(tmp_path / "run")["epochs"] == 1
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert "epoch 1/1" in (tmp_path / "run" / "train.log").read_text()

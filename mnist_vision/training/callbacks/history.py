@@ -70,7 +70,7 @@ class History(Callback):
         self._remember_old(trainer)
         is_same_step = bool(self.rows) and self.rows[-1]["step"] == trainer.global_step
         if not is_same_step or self.rows[-1].keys() & row.keys():
-            # Without a step, nothing more was trained: a pass that only measures is no epoch.
+            # A callback may average the weights after the last step, to be measured again.
             epoch = self.rows[-1]["epoch"] if is_same_step else _count_epochs(trainer)
             self.rows.append({"epoch": epoch, "step": trainer.global_step})
         self.rows[-1] |= {"seconds": round(self.seconds, 3)} | row

@@ -6,14 +6,9 @@ import torch
 from mnist_vision.training.checkpoints import load_classifier
 from tests.conftest import results_of
 
-SWA = "lightning.pytorch.callbacks.StochasticWeightAveraging"
-CALLBACKS = {
+ENDINGS = {
     "epoch average": ["+callbacks.average._target_=lightning.pytorch.callbacks.EMAWeightAveraging",
                       "+callbacks.average.update_starting_at_epoch=0"],
-    "averaged at the end": [f"+callbacks.swa._target_={SWA}", "+callbacks.swa.swa_lrs=0.01",
-                            "+callbacks.swa.swa_epoch_start=1", "model.batch_norm=false"],
-    "averaged, then a pass": [f"+callbacks.swa._target_={SWA}", "+callbacks.swa.swa_lrs=0.01",
-                              "+callbacks.swa.swa_epoch_start=1"],
     "stopped by its loss": ["+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
                             "+callbacks.stop.monitor=train/loss", "+callbacks.stop.mode=max",
                             "trainer.check_val_every_n_epoch=3", "+callbacks.stop.patience=1",
@@ -23,12 +18,10 @@ CALLBACKS = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:SWA is currently only supported every epoch")
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-@pytest.mark.parametrize("settings", CALLBACKS)
+@pytest.mark.parametrize("settings", ENDINGS)
 def test_the_last_weights_are_validated_and_the_best_are_kept(run, digits, settings):
     run_dir = run("trainer.max_epochs=4", "data.batch_size=60", "data.augmentation=null",
-                  *CALLBACKS[settings])  # fmt: skip
+                  *ENDINGS[settings])  # fmt: skip
     results = results_of(run_dir)
     rows = results["history"]
     assert {"train/accuracy", "val/accuracy"} <= rows[-1].keys()
