@@ -169,7 +169,7 @@ def _open_closed_streams() -> None:
             if descriptor != number:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-            setattr(sys, name, open(number, "r+" if number == 0 else "w", encoding="utf-8"))
+            setattr(sys, name, os.fdopen(number, "r+" if number == 0 else "w", encoding="utf-8"))
 
 
 def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:

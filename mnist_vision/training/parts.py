@@ -23,6 +23,8 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from mnist_vision.common.accelerators import check_accelerator, check_devices, is_cpu
 from mnist_vision.common.errors import UserError, first_line, settings_of
@@ -43,6 +45,7 @@ from mnist_vision.training.callbacks.best_checkpoint import BestCheckpoint
 from mnist_vision.training.callbacks.final_validation import FinalValidation
 from mnist_vision.training.callbacks.history import History
 from mnist_vision.training.callbacks.kept_settings import KeptSettings
+from mnist_vision.training.callbacks.step_limit import StepLimit
 from mnist_vision.training.checkpoints import epochs_done, read_resumable, stored_settings
 
 # Callbacks of Lightning that a run cannot work with.
@@ -113,11 +116,13 @@ def make_parts(config: DictConfig) -> Parts:
     loggers: list[Logger] = list(make(config, "logger").values())
     chosen = make(config, "callbacks")
     _check_callbacks(chosen)
-    # The history comes first, so that other callbacks find the newest row.
-    callbacks = [history, *chosen.values(), KeptSettings(settings), FinalValidation()]
+    # The history comes first, so that other callbacks find the newest row. Lightning calls the
+    # checkpoints last, in this order: the final validation comes before them.
+    callbacks = [history, StepLimit(config.trainer.get("max_steps", -1)), FinalValidation()]
+    callbacks += [*chosen.values(), KeptSettings(settings)]
     make_trainer = make(config, "trainer", _partial_=True)
     try:
-        trainer: Trainer = make_trainer(callbacks=callbacks, logger=loggers)
+        trainer: Trainer = make_trainer(callbacks=callbacks, logger=loggers, max_steps=-1)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: {first_line(error)}") from error
     if not loggers:
@@ -133,13 +138,21 @@ def make_parts(config: DictConfig) -> Parts:
 def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
     """Give the network its optimizer and schedule; try both first, before data is loaded."""
     make_optimizer, make_scheduler = make(config, "optimizer"), make(config, "scheduler")
+    max_steps = config.trainer.get("max_steps", -1)
     try:
         optimizer = make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {first_line(error)}") from error
     with settings_of("scheduler"):
         make_scheduler(optimizer, 1)
-    model.set_recipe(make_optimizer, make_scheduler)
+
+    def make_limited_scheduler(optimizer: Optimizer, num_steps: int) -> LRScheduler:
+        limited: LRScheduler = make_scheduler(
+            optimizer, num_steps if max_steps < 0 else min(num_steps, max_steps)
+        )
+        return limited
+
+    model.set_recipe(make_optimizer, make_limited_scheduler)
 
 
 def _read_checkpoint(config: DictConfig, directory: RunDirectory) -> dict[str, Any] | None:
@@ -183,6 +196,8 @@ def _collect_settings(config: DictConfig, checkpoint: dict[str, Any] | None) -> 
 
 
 def _check_callbacks(callbacks: Mapping[str, Callback]) -> None:
+    if not any(isinstance(callback, BestCheckpoint) for callback in callbacks.values()):
+        raise UserError("callbacks.best_checkpoint is missing: it keeps the network that is tested")
     for name, callback in callbacks.items():
         reason = _UNUSABLE.get(type(callback))
         if reason is not None:
@@ -191,8 +206,6 @@ def _check_callbacks(callbacks: Mapping[str, Callback]) -> None:
 
 def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     """Raise for settings that Lightning accepts and a run cannot work with."""
-    if not isinstance(trainer.checkpoint_callback, BestCheckpoint):
-        raise UserError("callbacks.best_checkpoint is missing: it keeps the network that is tested")
     settings, launcher = config.trainer, trainer.strategy.launcher
     # Networks that other strategies divide cannot be tested on one device, and processes that
     # the strategies of multiprocessing start do not bring their results back.

@@ -46,7 +46,7 @@ class ProcessWatch:
                     else f"ended with exit code {code}"
                 )
                 number, total = rank + 1, len(self._processes) + 1
-                return f"process {number} of {total} {how}; resume the run with its last.ckpt"
+                return f"process {number} of {total} {how}; resume the run from its last.ckpt"
         return ""
 
     def kill(self) -> None:

@@ -20,6 +20,7 @@ from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import BestEpoch, Results, Seconds, TrainFigures
 from mnist_vision.runs.settings import command_line, figure_settings
 from mnist_vision.runs.summary import result_lines
+from mnist_vision.training.callbacks.best_checkpoint import BestCheckpoint
 from mnist_vision.training.checkpoints import history_rows, read_checkpoint, rebuild_classifier
 from mnist_vision.training.ending import reason_of_end
 from mnist_vision.training.environment import environment
@@ -146,7 +147,8 @@ def _say_how_to_continue(directory: RunDirectory, num_epochs: int) -> None:
 
 def _load_best(parts: Parts) -> tuple[DigitClassifier, int]:
     """Load the network that validation chose, and the index of its row of the history."""
-    path = parts.trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    callbacks = parts.trainer.callbacks  # type: ignore[attr-defined]
+    path = next(each for each in callbacks if isinstance(each, BestCheckpoint)).best_model_path
     if not path:
         raise UserError("nothing was trained, so there is nothing to test; train for longer")
     checkpoint = read_checkpoint(path)
@@ -161,7 +163,7 @@ def _make_results(parts: Parts, config: DictConfig, outcome: TestResult, best_ro
         architecture=parts.model.architecture,
         seed=config.seed,
         epochs=final["epoch"],
-        ended_by=reason_of_end(parts.trainer, final["epoch"], config.trainer.max_time),
+        ended_by=reason_of_end(parts.trainer, final["epoch"], config.trainer),
         num_parameters=total,
         num_trainable_parameters=trained,
         weights=parts.model.hparams.get("weights"),

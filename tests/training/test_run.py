@@ -171,6 +171,35 @@ def test_bf16_on_a_processor_without_it_is_warned_of(run, monkeypatch, caplog, h
     assert warned is not has_bf16
 
 
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_with_a_fused_optimizer(run, monkeypatch, precision, algorithm):
+    largest = []
+    optimizer_step = CNN.optimizer_step
+
+    def step(self, *args, **kwargs):
+        done = optimizer_step(self, *args, **kwargs)
+        gradients = [p.grad for p in self.parameters()]
+        norm = torch.stack([g.norm() for g in gradients]).norm()
+        largest.append(norm if algorithm == "norm" else max(g.abs().max() for g in gradients))
+        return done
+
+    monkeypatch.setattr(CNN, "optimizer_step", step)
+    run("optimizer=sgd", f"trainer.precision={precision}", "trainer.gradient_clip_val=0.001",
+        f"trainer.gradient_clip_algorithm={algorithm}", "trainer.max_epochs=1")  # fmt: skip
+    assert max(largest) == pytest.approx(0.001, rel=0.01)
+
+
+def test_a_profile_is_written_into_the_run_directory(run):
+    run_dir = run("trainer.profiler=simple", "trainer.max_epochs=1")
+    assert "run_training_epoch" in (run_dir / "fit-profile.txt").read_text()
+
+
+def test_the_summary_of_the_model_is_shown_if_asked_for(run, caplog, capsys):
+    run("trainer.enable_model_summary=true", "trainer.max_epochs=1")
+    assert "Trainable params" in caplog.text + capsys.readouterr().out
+
+
 def test_seeds(run, tmp_path):
     histories = []
     for seed in (0, 0, 1):

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Checkpoint
 class FinalValidation(Checkpoint):
     """Validate when training ends, unless the weights have not changed since a validation.
 
-    Lightning would end without, if a run validates less often than once an epoch, if `max_steps`
-    or a callback ends it, or if a callback changes the weights at the end.
+    Lightning would end without, if a run validates less often than once an epoch, or if a callback
+    ends it with the epoch or changes the weights at the end.
 
     A `Checkpoint`, because Lightning calls these after the callbacks that stop training.
     """
@@ -28,13 +28,14 @@ class FinalValidation(Checkpoint):
         self._validated.append(_copy_weights(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate after the last epoch, which `max_steps` may have cut short."""
+        """Validate after the last epoch."""
         if _is_done(trainer):
             self._validate(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate weights that a callback averaged at the end."""
-        self._validate(trainer, pl_module)
+        """Validate weights that a callback averaged at the end, if any were trained."""
+        if self._validated:
+            self._validate(trainer, pl_module)
 
     def _validate(self, trainer: Trainer, pl_module: LightningModule) -> None:
         weights = _copy_weights(pl_module)
@@ -50,8 +51,8 @@ def _copy_weights(module: LightningModule) -> torch.Tensor:
 
 
 def _is_done(trainer: Trainer) -> bool:
-    """Test whether training ends after this epoch; `FitLoop.done` would change its progress."""
+    """Test whether training ends after this epoch, as `FitLoop.done` does, but change nothing."""
     loop: Any = trainer.fit_loop
     is_last = loop.epoch_progress.current.processed == trainer.max_epochs
     is_stopped = trainer.should_stop and loop._can_stop_early
-    return bool(is_last or is_stopped or trainer.global_step == trainer.max_steps)
+    return bool(is_last or is_stopped)

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mnist_vision.common.files import write_atomically
 from mnist_vision.runs.directory import find_checkpoint
-from mnist_vision.training.ending import is_out_of_time
+from mnist_vision.training.ending import reached_limit
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -70,8 +70,8 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a whole epoch. Training cannot go on within one: the order of its images is lost."""
         if trainer.fit_loop.batch_idx + 1 >= trainer.num_training_batches:
-            # The limit of trainer.max_time may be raised when the run is resumed.
-            self._is_stopped = trainer.should_stop and not is_out_of_time(trainer)
+            # A limit may be raised when the run is resumed.
+            self._is_stopped = trainer.should_stop and reached_limit(trainer) is None
             super().on_train_epoch_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:

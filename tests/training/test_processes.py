@@ -1,0 +1,48 @@
+"""Several processes train together, and one of them dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TINY = (
+    "trainer=ddp", "trainer.accelerator=cpu", "debug=smoke", "trainer.max_epochs=1000",
+    "model.widths=[4]", "model.hidden=8", "hydra.run.dir=run",
+)  # fmt: skip
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("moment", ["start", "training"])
+def test_a_killed_process_is_named_and_the_others_end(tmp_path, mnist_root, moment):
+    command = [sys.executable, "-m", "mnist_vision.train", *TINY]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: children(process.pid), process)
+        (second,) = children(process.pid)
+        if moment == "training":
+            wait_for((tmp_path / "run" / "checkpoints" / "best.ckpt").exists, process)
+        os.kill(second, signal.SIGKILL)
+        killed = time.monotonic()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    expected = "error: process 2 of 2 was killed by SIGKILL; resume the run from its last.ckpt"
+    assert err.splitlines()[-1].startswith(expected)
+    assert "Traceback" not in out + err
+    assert time.monotonic() - killed < 30
