@@ -52,7 +52,7 @@ def test_a_run_ends_when_its_time_is_over(run):
         (["trainer.max_steps=6"], "already complete, ended by trainer.max_steps=6; set another"),
         (
             ["trainer.max_time=00:00:00:01", "trainer.max_epochs=10000"],
-            "already complete, ended by trainer.max_time=00:00:00",
+            "ended by trainer.max_time",
         ),
         (["trainer.max_epochs=9", *STOPPING], "already complete: Monitored metric val/accuracy"),
     ],

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_vision.common.errors import Stopped, UserError
 from mnist_vision.models.cnn import CNN
@@ -246,6 +247,31 @@ def test_an_interrupted_and_resumed_run_equals_one_that_was_not(
     resumed_last = read_checkpoint(config.ckpt_path)
     for name, values in whole_last["state_dict"].items():
         assert torch.equal(values, resumed_last["state_dict"][name]), name
+
+
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("mnist_vision.training.run._say_how_to_continue", lambda *args: None)
+    training_step = CNN.training_step
+
+    def stop_in_the_second_epoch(self, batch, batch_idx):
+        if self.trainer.global_step == 6:
+            raise Stopped(signal.SIGTERM)
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "training_step", stop_in_the_second_epoch)
+        with pytest.raises(Stopped):
+            run()
+    run(f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    steps = {tag: [each.step for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert steps.pop("epoch")  # Lightning logs it with each metric
+    assert steps["train/lr"] == list(range(8))
+    assert steps["val/accuracy"] == [3, 7]
+    assert steps["test/accuracy"] == [8]
+    for tag, logged in steps.items():
+        assert len(set(logged)) == len(logged), tag
+    assert [each.step for each in events.Images("train/images")] == [0]
 
 
 def test_a_run_stopped_in_its_first_epoch_can_be_resumed(run, run_config, monkeypatch, tmp_path):

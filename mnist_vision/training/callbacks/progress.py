@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from mnist_vision.training.callbacks.history import History
+from mnist_vision.training.callbacks.step_limit import StepLimit
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class EpochProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar, at the step that a resumed run goes on from."""
         self._bar = tqdm(
-            total=int(trainer.estimated_stepping_batches),
+            total=_count_steps(trainer),
             initial=trainer.global_step,
             desc="training",
             unit="step",
@@ -97,3 +98,10 @@ class EpochProgress(ProgressBar):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _count_steps(trainer: Trainer) -> int:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    limits = [each.max_steps for each in callbacks if isinstance(each, StepLimit)]
+    num_steps = int(trainer.estimated_stepping_batches)
+    return min([num_steps, *(limit for limit in limits if limit > 0)])
