@@ -72,10 +72,11 @@ class Setting:
         run = self.representative
         return proportion_interval(len(run.targets) - run.num_mistakes, len(run.targets))
 
-    def per_epoch(self, name: str) -> list[float]:
-        """A column of the history, averaged over the runs; as long as the shortest history."""
-        rows = zip(*(run.results.history for run in self.runs), strict=False)
-        return [fmean([row[name] for row in same_epoch]) for same_epoch in rows]
+    def mean_curve(self, name: str) -> dict[float, float]:
+        """A column of the history by epoch, averaged over the runs, where all of them have it."""
+        curves = [run.curve(name) for run in self.runs]
+        epochs = [epoch for epoch in curves[0] if all(epoch in curve for curve in curves)]
+        return {epoch: fmean([curve[epoch] for curve in curves]) for epoch in epochs}
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,7 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "architecture": run.results.architecture,
                 "seed": run.results.seed,
                 "status": "completed",
-                "epochs": len(run.results.history),
+                "epochs": run.results.epochs,
                 **{name: quantity.of(run) for name, quantity in QUANTITIES.items()},
                 "num_trainable_parameters": run.results.num_trainable_parameters,
                 "num_images": len(run.targets),

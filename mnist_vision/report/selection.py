@@ -2,6 +2,7 @@
 
 import glob
 import os
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,11 @@ from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.file_names import JOB_FILE, RESULTS_FILE
 from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.record import Job, Results
+from mnist_vision.runs.settings import flatten
+
+# A mean or an axis of larger numbers could overflow. The loss of a run that diverges stays below:
+# float32 ends at 3e38.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,14 @@ class Run:
     def num_mistakes(self) -> int:
         """Number of test digits whose prediction is wrong."""
         return int((self.predictions != self.targets).sum())
+
+    def curve(self, name: str) -> dict[float, float]:
+        """A column of the history by epoch, of those rows that have it.
+
+        The epoch of a row in the middle of an epoch is a fraction, such as 0.5.
+        """
+        rows = enumerate(self.results.history, 1)
+        return {row.get("epoch", number): row[name] for number, row in rows if name in row}
 
 
 class Incomplete(NamedTuple):
@@ -136,6 +150,7 @@ def _unreadable(error: OSError) -> Skipped:
 def _read_run(folder: Path) -> Run:
     directory = RunDirectory(folder)
     results, predictions = directory.read(Results), directory.read_predictions()
+    _check_size(results)
     counted = {"num_images": len(predictions.targets), "num_mistakes": predictions.num_mistakes}
     for name, number in counted.items():
         stated = getattr(results.test, name)
@@ -145,6 +160,15 @@ def _read_run(folder: Path) -> Run:
                 f"{name} is {number}, not {stated}"
             )
     return Run(folder, results, predictions.targets, predictions.preds)
+
+
+def _check_size(results: Results) -> None:
+    content = results.model_dump(exclude={"seed", "environment", "overrides", "settings"})
+    rows = dict(enumerate(results.history, 1))
+    for key, value in flatten(content | {"history": rows}).items():
+        if isinstance(value, int | float) and abs(value) > _LARGEST:
+            given = reprlib.repr(value)  # a whole number may be a book
+            raise UserError(f"{RESULTS_FILE}: {key}={given}: must be at most {_LARGEST:g}")
 
 
 def _read_job(folder: Path) -> Incomplete | None:

@@ -25,6 +25,9 @@ from mnist_vision.runs.settings import (
 
 RESUME = "sweep.resume"
 
+# How long to train. A job that was trained on alone has other values.
+_LENGTHS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+
 log = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig], Any]
@@ -79,9 +82,9 @@ def _is_result_of(results: Results, config: DictConfig) -> bool:
     """Test whether a run, which may have been resumed on another device, did all of a job."""
     if results.settings is None:
         return False
-    done, wanted = results.settings, figure_settings(config)
-    last_epochs = {flatten(each).get("trainer.max_epochs") for each in (done, wanted)}
-    return find_change(done, wanted) is None and len(last_epochs) == 1
+    done, wanted = flatten(results.settings), flatten(figure_settings(config))
+    is_as_long = all(done.get(key) == wanted.get(key) for key in _LENGTHS)
+    return is_as_long and find_change(done, wanted) is None
 
 
 def _new_job(earlier: Job | None) -> Job:
@@ -133,23 +136,25 @@ def _find_checkpoint(directory: RunDirectory, config: DictConfig) -> str | None:
     # Importing torch takes seconds, which a job that is complete does not need.
     from mnist_vision.training.checkpoints import epochs_done, read_resumable
 
-    last, results, damage = directory.last_checkpoint, directory.find(Results), None
-    num_epochs = results.epochs if results is not None else 0
+    last, trainer = directory.last_checkpoint, config.trainer
+    damage = None
     try:
-        num_epochs = epochs_done(read_resumable(last))
+        checkpoint = read_resumable(last)
+        is_longer = epochs_done(checkpoint) > trainer.max_epochs or (
+            0 <= trainer.max_steps < checkpoint["global_step"]
+        )
     except UserError as error:
         if isinstance(error.__cause__, PermissionError):
             raise
-        damage = error
-    if num_epochs > config.trainer.max_epochs:
+        # Starting anew would replace the checkpoints that belong to these results.
+        damage, is_longer = error, directory.find(Results) is not None
+    if is_longer:
         raise UserError(
-            f"{shown(directory.path)}: was trained on alone, for {num_epochs} epochs, and has no "
-            f"results of {config.trainer.max_epochs} epochs; move this directory away to run its "
-            "job again"
+            f"{shown(directory.path)}: was trained on alone, and its results are not those of this "
+            "job; move this directory away to run the job again"
         )
     if damage is None:
         return str(last)
-    directory.put_results_aside()
     aside = directory.put_last_checkpoint_aside()
     log.warning("%s; renamed to %s; the job starts anew", damage, aside.name)
     return None

@@ -1,13 +1,14 @@
 """Writes runs as training would, without training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mnist_vision.data.mnist import CorruptFileError, load_split
 from mnist_vision.report.grouping import Comparison, SharedTest, group
-from mnist_vision.report.selection import select
+from mnist_vision.report.selection import Run, select
 
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -120,6 +121,24 @@ def write_run(
         folder / "test_predictions.npz", targets=targets, preds=predictions, scores=scores
     )
     return folder
+
+
+def with_history(run: Run, rows: list[dict[str, float]]) -> Run:
+    """The run with other rows in its history."""
+    return replace(run, results=run.results.model_copy(update={"history": rows}))
+
+
+def validated_twice_an_epoch(run: Run) -> Run:
+    """The run with a validation in the middle of each epoch, and without one in its second epoch.
+
+    The training loss and accuracy are measured at the end of each epoch.
+    """
+    rows: list[dict[str, float]] = []
+    for row in run.results.history:
+        ours = {key: value for key, value in row.items() if not key.startswith("train/")}
+        rows += [ours | {"epoch": row["epoch"] - 0.5}, row]
+    del rows[3]["val/accuracy"], rows[3]["val/f1"]
+    return with_history(run, rows)
 
 
 def write_job(folder: Path, **changes: object) -> Path:

@@ -1,10 +1,17 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mnist_vision.report.grouping import shorten_overrides
-from tests.report.fixtures import compare_runs, digits, shared_test, write_run
+from tests.report.fixtures import (
+    compare_runs,
+    digits,
+    shared_test,
+    validated_twice_an_epoch,
+    write_run,
+)
 
 
 def labels(folder):
@@ -22,6 +29,21 @@ def test_runs_that_differ_in_their_seed_are_one_setting(tmp_path):
     assert first.representative.results.seed == 0
     assert first.mean("test_accuracy") == pytest.approx((0.95 + 0.95 + 0.96) / 3)
     assert len(test.runs) == 4
+
+
+def test_a_curve_has_the_rows_that_were_measured_and_the_epochs_of_all_seeds(tmp_path):
+    for seed, epochs in enumerate((3, 4)):
+        write_run(tmp_path / f"{seed}", seed=seed, epochs=epochs, overrides=[])
+    (setting,) = shared_test(tmp_path).settings
+    assert list(setting.mean_curve("train/loss")) == [1, 2, 3]
+    first, second = map(validated_twice_an_epoch, setting.runs)
+    setting = replace(setting, runs=(first, second))
+    assert list(second.curve("val/accuracy")) == [0.5, 1, 1.5, 2.5, 3, 3.5, 4]
+    assert list(setting.mean_curve("val/accuracy")) == [0.5, 1, 1.5, 2.5, 3]
+    assert list(setting.mean_curve("train/loss")) == [1, 2, 3]
+    losses = [run.results.history[1]["train/loss"] for run in (first, second)]
+    assert setting.mean_curve("train/loss")[1] == pytest.approx(sum(losses) / 2)
+    assert setting.mean_curve("never/measured") == {}
 
 
 def test_a_run_without_settings_stands_alone(tmp_path):

@@ -83,6 +83,7 @@ def test_results_of_the_present_version_are_read_too(tmp_path):
     assert old.results.version == 3
 
 
+ROW = {"epoch": 1, "train/loss": 0.1, "train/accuracy": 0.9, "val/accuracy": 0.9}
 BAD_RESULTS = [
     ({"version": 4}, "version=4: must be 1, 2 or 3"),
     ({"version": None}, "version=None: must be 1, 2 or 3"),
@@ -105,6 +106,9 @@ BAD_RESULTS = [
     ({"environment": "cpu"}, "environment='cpu': must be a valid dictionary"),
     ({"overrides": [1]}, r"overrides\[0\]=1: must be a valid string"),
     ({"settings": 3}, "settings=3: must be a valid dictionary"),
+    ({"seconds": {"fit": 1, "test": 1e308}}, r"seconds.test=1e\+308: must be at most 1e\+100"),
+    ({"num_parameters": 10**400}, "num_parameters=100.*00: must be at most"),
+    ({"history": [ROW, ROW | {"train/loss": 1e300}]}, r"history.2.train/loss=1e\+300: must be at"),
 ]
 
 

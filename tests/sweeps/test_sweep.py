@@ -357,22 +357,25 @@ def test_an_interrupted_job_that_was_completed_alone_is_complete(
     assert table_of(tmp_path / "grid")[0]["status"] == "completed"
 
 
+@pytest.mark.parametrize("limit", ["trainer.max_epochs=2", "trainer.max_steps=3"])
 def test_an_interrupted_job_that_was_trained_on_alone_is_not_run(
-    sweep, run_task, tmp_path, monkeypatch
+    sweep, run_task, tmp_path, monkeypatch, limit
 ):
-    grid = ("seed=0", "trainer.max_epochs=2", "hydra.sweep.dir=grid")
-    interrupt(sweep, monkeypatch, *grid)
+    grid = ("seed=0", limit, "hydra.sweep.dir=grid")
+    interrupt(sweep, monkeypatch, "trainer.max_epochs=9", *grid)
     job = only_job(tmp_path / "grid")
-    assert run_task(f"ckpt_path={job.last_checkpoint}", "trainer.max_epochs=3")[0] == 0
+    longer = ("trainer.max_epochs=3", "trainer.max_steps=-1")
+    code, output = run_task(f"ckpt_path={job.last_checkpoint}", *longer)
+    assert code == 0, output.err
     before = {path: path.read_bytes() for path in job.path.glob("*/*.ckpt")}
     job.last_checkpoint.write_bytes(b"damaged")
     for content in (b"damaged", before[job.last_checkpoint]):
         job.last_checkpoint.write_bytes(content)
-        code, output = sweep(*grid, "sweep.resume=true")
+        code, output = sweep("trainer.max_epochs=9", *grid, "sweep.resume=true")
         assert code == 1
         assert output.err == (
-            f"error: 1 of 1 jobs did not complete: grid/{job.path.name}: was trained on alone, for "
-            "3 epochs, and has no results of 2 epochs; move this directory away to run its job "
+            f"error: 1 of 1 jobs did not complete: grid/{job.path.name}: was trained on alone, and "
+            "its results are not those of this job; move this directory away to run the job "
             "again\n"
         )
     assert {path: path.read_bytes() for path in before} == before

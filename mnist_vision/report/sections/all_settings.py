@@ -41,7 +41,7 @@ def _runs_table(test: SharedTest) -> Table:
             Cell(setting.label, colour=number),
             Cell(str(run.folder), _other_metrics(run)),
             Cell(str(run.results.seed)),
-            Cell(str(len(run.results.history))),
+            Cell(f"{run.results.epochs:g}"),
             *(Cell(quantity.show(quantity.of(run))) for quantity in quantities),
         ]
         for number, setting in enumerate(test.settings)

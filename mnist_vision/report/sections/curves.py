@@ -1,7 +1,7 @@
 """Loss and accuracy by epoch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,8 @@ def plot_curves(test: SharedTest, name: str) -> bytes:
     lines = []
     for setting, colour in zip(test.settings, plotting.COLOURS, strict=False):
         for run in setting.runs if len(setting.runs) > 1 else ():
-            values = [row[name] for row in run.results.history]
-            _draw(axes, values, name, color=colour, lw=0.7, alpha=0.5)
-        means = setting.per_epoch(name)
+            _draw(axes, run.curve(name), name, color=colour, lw=0.7, alpha=0.5)
+        means = setting.mean_curve(name)
         lines += _draw(axes, means, name, color=colour, lw=1.8, marker="o", ms=3.5)
     if name == "train/loss":
         axes.set_yscale("log")
@@ -63,15 +62,17 @@ def _make_blocks(test: SharedTest) -> list[Block]:
     return [*limit_note(test, plotting.MAX_COLOURS), Plots(plots)]
 
 
-def _draw(axes: Axes, values: Sequence[float], name: str, **style: Any) -> list[Any]:
+def _draw(axes: Axes, curve: Mapping[float, float], name: str, **style: Any) -> list[Any]:
+    values = list(curve.values())
     heights = np.maximum(values, 1e-6) if name == "train/loss" else plotting.clip_accuracy(values)
-    return axes.plot(range(1, len(values) + 1), heights, **style)
+    return axes.plot(list(curve), heights, **style)
 
 
 SECTION = Section(
     "Curves",
-    "Loss and accuracy after each epoch: a thick line for the mean over seeds, a thin line for "
-    "each seed. The axes of accuracy are stretched towards 1, where the differences are. "
+    "Loss and accuracy wherever they were measured, usually after each epoch: a thick line for the "
+    "mean over seeds, a thin line for each seed. The axes of accuracy are stretched towards 1, "
+    "where the differences are. "
     "Losses of different architectures cannot be compared: a detector's loss is a sum of four.",
     for_each_test(_make_blocks),
 )

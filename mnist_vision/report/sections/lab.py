@@ -13,6 +13,8 @@ from mnist_vision.report.selection import Incomplete
 QUANTITY_NAMES = ("train_loss", "train_accuracy", "test_accuracy", "test_f1")
 # Settings shown of an architecture if the lab's recipe was not run.
 MAX_SETTINGS = 10
+# Losses shown of a run.
+MAX_LOSSES = 20
 MNIST_TEST_SIZE = 10_000
 
 
@@ -78,7 +80,8 @@ def _setting_row(
     setting: Setting, reported: Reported, best: dict[str, list[Setting]]
 ) -> list[Cell]:
     means = [Cell(setting.show_mean(name), is_best=setting in best[name]) for name in best]
-    losses = _losses(setting.per_epoch("train/loss"))
+    by_epoch = setting.mean_curve("train/loss")
+    losses = _losses([loss for epoch, loss in by_epoch.items() if epoch == int(epoch)])
     return [Cell(setting.label, _note(setting, reported)), *means, losses]
 
 
@@ -112,7 +115,11 @@ def _note(setting: Setting, reported: Reported) -> str:
 
 
 def _losses(losses: Sequence[float]) -> Cell:
-    return Cell(" ".join(map(QUANTITIES["train_loss"].show, losses)) or NOTHING)
+    """Show the loss of each epoch or, of many, the first ones and the last."""
+    words = [QUANTITIES["train_loss"].show(loss) for loss in losses]
+    if len(words) > MAX_LOSSES:
+        words = [*words[: MAX_LOSSES - 1], "...", words[-1]]
+    return Cell(" ".join(words) or NOTHING)
 
 
 SECTION = Section(

@@ -18,11 +18,14 @@ def test_a_setting_is_a_row_and_the_best_are_marked(tmp_path):
 
 
 def test_a_run_is_a_row_with_the_metrics_that_only_it_has(tmp_path):
-    write_run(tmp_path / "a", test={"mAP": 0.82})
+    half, end = {"epoch": 0.5, "val/accuracy": 0.9}, {"epoch": 1, "train/loss": 0.1}
+    history = [half, end | {"train/accuracy": 0.9}]
+    write_run(tmp_path / "a", test={"mAP": 0.82}, epochs=7, history=history)
     write_run(tmp_path / "b", seed=1)
     _, details = SECTION.make_blocks(compare_runs(tmp_path))
     table = details.table
     assert details.summary == "All runs (2)"
     assert [row[1].note for row in table.rows] == ["mAP 0.82", ""]
     assert [row[2].text for row in table.rows] == ["0", "1"]
+    assert [row[3].text for row in table.rows] == ["7", "3"]
     assert table.rows[0][table.columns.index("mistakes")].text == "2"

@@ -1,5 +1,12 @@
+from dataclasses import replace
+
 from mnist_vision.report.sections.lab import REPORTED, SECTION
-from tests.report.fixtures import compare_runs, write_job, write_run
+from tests.report.fixtures import (
+    compare_runs,
+    validated_twice_an_epoch,
+    write_job,
+    write_run,
+)
 
 
 def lab_rows(folder):
@@ -32,6 +39,18 @@ def test_without_the_labs_recipe_every_setting_is_shown(tmp_path):
     write_run(tmp_path / "b", overrides=["experiment=lab/cnn", "model.hidden=16"])
     rows, _ = lab_rows(tmp_path)
     assert {rows[0][1], rows[1][1]} == {"cnn hidden=8", "lab/cnn hidden=16"}
+
+
+def test_losses_are_those_of_whole_epochs_and_of_many_the_first_and_the_last(tmp_path):
+    write_run(tmp_path / "a", epochs=30)
+    comparison = compare_runs(tmp_path)
+    (setting,) = comparison.settings
+    losses = [f"{row['train/loss']:.4f}" for row in setting.runs[0].results.history]
+    for run in (setting.runs[0], validated_twice_an_epoch(setting.runs[0])):
+        changed = replace(setting, runs=(run,))
+        tests = [replace(comparison.tests[0], settings=(changed,))]
+        (table,) = SECTION.make_blocks(replace(comparison, tests=tests))
+        assert table.rows[0][-1].text.split() == [*losses[:19], "...", losses[-1]]
 
 
 def test_an_architecture_that_failed_says_why(tmp_path):
