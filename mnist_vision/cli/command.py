@@ -63,7 +63,7 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
         except Stopped as stopped:
             message, exit_code = str(stopped), stopped.exit_code
         except Exception as error:
-            message = explain(error, partial(_config_keys, command))
+            message = explain(error, partial(_config_keys, command), call.log_file)
         # Here, because Hydra does not call on_multirun_end for a sweep that fails or is stopped.
         if call.sweep is not None:
             stop_once.ignore()  # no job is left to stop
@@ -96,7 +96,8 @@ class HydraTask:
             from mnist_vision.sweeps.job import run_job
 
             make_paths_absolute(config, hydra_config.runtime.cwd)
-            return run_job(self._check_and_run, config, partial(explain, log_file=log_file))
+            explain_job = partial(explain, log_file=log_file, setting="hydra.sweep.dir")
+            return run_job(self._check_and_run, config, explain_job)
         try:
             return _run(FrontDoor.call.work)
         except Exception as error:

@@ -15,6 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from mnist_vision.cli.usage import choices
 from mnist_vision.common.errors import FieldError, UserError, first_line
+from mnist_vision.common.files import explain_os_error
 from mnist_vision.common.suggestions import similar
 from mnist_vision.runs.settings import quoted
 
@@ -31,14 +32,19 @@ EXTRAS = {
 
 
 def explain(
-    error: BaseException, known_keys: Callable[[], list[str]] = list, log_file: Path | None = None
+    error: BaseException,
+    known_keys: Callable[[], list[str]] = list,
+    log_file: Path | None = None,
+    setting: str = "hydra.run.dir",
 ) -> str:
     """Explain in one line what went wrong and, if known, what to do.
 
     Args:
         error: The exception.
         known_keys: Lists the valid keys for suggestions; called only for an unknown key.
-        log_file: The file with the traceback, if any; named if the error is an unexpected one.
+        log_file: The file with the traceback, if any, in the output directory; named if the error
+            is an unexpected one.
+        setting: The setting that chooses the output directory.
     """
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return _explain_instantiation(error, known_keys)
@@ -52,8 +58,10 @@ def explain(
         return f"{error.full_key} is required"  # it was removed with ~
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_override(error, known_keys)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, ValueError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__  # logging cannot open its file
+    if isinstance(error, OSError):
+        return explain_os_error(error, log_file.parent if log_file is not None else None, setting)
     # Lightning's class for settings that it cannot use; importing it takes seconds.
     if type(error).__name__ == "MisconfigurationException":
         return first_line(error)

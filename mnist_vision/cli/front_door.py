@@ -44,6 +44,7 @@ class Invocation:
     overrides: list[str] = field(default_factory=list)
     resumed: ResumedRun | None = None
     work: Callable[[], Any] = lambda: None  # of a single run: what the task prepared
+    log_file: Path | None = None  # of a single run, once its directory is taken
     sweep: "Sweep | None" = None  # once it has started
 
 
@@ -117,6 +118,7 @@ def _prepare_run(config: DictConfig, call: Invocation) -> None:
     call.work = call.task(_task_config(config, directory))
     if is_first:
         call.held.enter_context(directory.take(resumes=resumes, overwrite=overwrite))
+    call.log_file = directory.path / f"{config.hydra.job.name}.log"
 
 
 def _task_config(config: DictConfig, directory: RunDirectory) -> DictConfig:

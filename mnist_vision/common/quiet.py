@@ -24,7 +24,8 @@ def quiet_libraries() -> None:
     # The table of trainer.enable_model_summary=true.
     logging.getLogger("lightning.pytorch.callbacks.model_summary").setLevel(logging.INFO)
     # Each run has an MLflow database of its own, with a new experiment.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # If the disk is full, it prints tracebacks; the error itself is raised all the same.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("lightning.pytorch.loggers.mlflow").addFilter(_is_not_new_experiment)
     # The data is in memory, so worker processes would only slow loading down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -11,12 +11,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from mnist_vision.common.errors import UserError, settings_of, stop_behind
-from mnist_vision.common.files import shown
+from mnist_vision.common.files import explain_os_error, shown
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.evaluation.measure import TestResult, run_test
 from mnist_vision.models.classifier import DigitClassifier
-from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import BestEpoch, Results, Seconds, TrainFigures
 from mnist_vision.runs.settings import command_line, figure_settings
 from mnist_vision.runs.summary import result_lines
@@ -78,6 +77,11 @@ def _run(parts: Parts, config: DictConfig) -> float:
         results = _make_results(parts, config, outcome, best_row)
         parts.directory.write(results, outcome.to_record())
         _log_test(parts, tested, outcome)
+    except BaseException as error:
+        is_interrupted = isinstance(error, OSError) or stop_behind(error) is not None
+        if is_interrupted and parts.trainer.is_global_zero:
+            _say_how_to_continue(parts)
+        raise
     finally:
         _finish_wandb()
     for line in result_lines(results, parts.directory):
@@ -117,7 +121,7 @@ def _log_settings(parts: Parts, config: DictConfig) -> None:
 
 
 def _fit(parts: Parts, config: DictConfig) -> None:
-    """Train; if a signal stops it, say how to go on."""
+    """Train; if one of several processes dies, end the others."""
     trainer, ckpt_path = parts.trainer, config.ckpt_path
     with ProcessWatch(trainer.strategy.launcher) as watch:
         try:
@@ -128,9 +132,7 @@ def _fit(parts: Parts, config: DictConfig) -> None:
         except BaseException as error:
             death = watch.death()
             watch.kill()
-            if stop_behind(error) is not None and trainer.is_global_zero:
-                _say_how_to_continue(parts.directory, trainer.current_epoch)
-            elif death and not isinstance(error, UserError):
+            if death and stop_behind(error) is None and not isinstance(error, UserError):
                 raise UserError(death) from error
             raise
     # The test runs on one device alone.
@@ -139,10 +141,11 @@ def _fit(parts: Parts, config: DictConfig) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _say_how_to_continue(directory: RunDirectory, num_epochs: int) -> None:
-    if directory.last_checkpoint.exists():
-        command = command_line("train", ckpt_path=directory.last_checkpoint)
-        log.info("epochs completed: %d; continue with\n  %s", num_epochs, command)
+def _say_how_to_continue(parts: Parts) -> None:
+    last = parts.directory.last_checkpoint
+    if last.exists() and not parts.directory.results_path.exists():
+        command = command_line("train", ckpt_path=last)
+        log.info("epochs completed: %d; continue with\n  %s", parts.trainer.current_epoch, command)
 
 
 def _load_best(parts: Parts) -> tuple[DigitClassifier, int]:
@@ -189,13 +192,18 @@ def _count_parameters(model: DigitClassifier) -> tuple[int, int]:
 
 
 def _log_test(parts: Parts, tested: DigitClassifier, outcome: TestResult) -> None:
+    """Log the test; an error of a file is a warning, as the results are written."""
     step = parts.trainer.global_step
     for logger in parts.trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):  # it logs the metrics with the settings
-            log_test(logger, parts.hyperparameters, tested, parts.datamodule, outcome, step)
-        else:
-            logger.log_metrics(outcome.metrics, step=step)
-        logger.finalize("success")
+        try:
+            if isinstance(logger, TensorBoardLogger):  # it logs the metrics with the settings
+                log_test(logger, parts.hyperparameters, tested, parts.datamodule, outcome, step)
+            else:
+                logger.log_metrics(outcome.metrics, step=step)
+            logger.finalize("success")
+        except OSError as error:
+            name = type(logger).__name__
+            log.warning("%s lacks the test: %s", name, explain_os_error(error))
 
 
 def _finish_wandb() -> None:

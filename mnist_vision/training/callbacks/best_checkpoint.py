@@ -9,6 +9,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import shown, write_atomically
 from mnist_vision.runs.directory import find_checkpoint
 from mnist_vision.training.checkpoints import history_rows, read_checkpoint
@@ -66,7 +67,7 @@ class BestCheckpoint(ModelCheckpoint):
         score = state_dict["best_model_score"]
         is_here = _is_best(here, self.state_key, score)
         if not is_here and not _is_best(there, self.state_key, score):
-            missing = f"{shown(there)}: is missing, or not this run's best"
+            missing = f"{shown(there)}: is missing, damaged or not this run's best"
             if self._resumed_score is None:
                 log.warning("%s; the best from here on will be kept", missing)
                 return
@@ -93,7 +94,8 @@ class BestCheckpoint(ModelCheckpoint):
 
 def _is_best(path: Path, state_key: str, score: torch.Tensor) -> bool:
     """Test whether the file holds the checkpoint with this score."""
-    if not path.exists():
+    try:
+        held = read_checkpoint(path).get("callbacks", {}).get(state_key, {})
+    except UserError:  # missing or damaged
         return False
-    held = read_checkpoint(path).get("callbacks", {}).get(state_key, {})
     return bool(held.get("best_model_score") == score)
