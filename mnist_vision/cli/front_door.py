@@ -115,7 +115,10 @@ def _prepare_run(config: DictConfig, call: Invocation) -> None:
     is_first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # of the processes; it holds the lock
     if is_first:
         directory.check_available(resumes=resumes, overwrite=overwrite)
-    call.work = call.task(_task_config(config, directory))
+    try:
+        call.work = call.task(_task_config(config, directory))
+    finally:
+        HydraConfig.instance().cfg = None  # Hydra sets it for the run
     if is_first:
         call.held.enter_context(directory.take(resumes=resumes, overwrite=overwrite))
     call.log_file = directory.path / f"{config.hydra.job.name}.log"

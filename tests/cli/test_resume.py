@@ -221,14 +221,24 @@ def test_a_test_may_not_replace_the_run_that_it_tests(started, run_here):
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
-def test_the_best_checkpoint_of_a_finished_run_leaves_its_results_by_their_epoch(train, started):
+def test_the_best_checkpoint_is_no_state_to_resume_from(train, started):
+    """It is written at a validation, before its epoch has ended."""
     run_dir = started("trainer.max_epochs=3", "optimizer.lr=1e-9")
-    first = results_of(run_dir)
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     code, output = train(f"ckpt_path={run_dir}/checkpoints/best.ckpt", "trainer.max_epochs=4")
+    assert code == 1
+    (line,) = output.err.splitlines()
+    assert line.startswith("error: ckpt_path=run/checkpoints/best.ckpt: ")
+    assert "last.ckpt" in line
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+def test_results_of_a_run_that_is_trained_on_are_kept_by_their_epoch(train, started):
+    run_dir = started("trainer.max_epochs=3")
+    code, output = train(f"ckpt_path={last_of(run_dir)}", "trainer.max_epochs=4")
     assert code == 0, output.err
     assert (run_dir / "results_epoch_3.json").exists()
     assert results_of(run_dir)["epochs"] == 4
-    assert first["epochs"] == 3
 
 
 def test_a_checkpoint_of_an_earlier_version_is_tested_with_the_data_named(train, run_here, started):
