@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_vision.runs.record import Results
-from mnist_vision.training.checkpoints import epochs_done, read_checkpoint
+from mnist_vision.training.checkpoints import history_rows, read_checkpoint
 
 # A file that `write_atomically` has not renamed yet.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
@@ -24,8 +24,10 @@ _VARYING = {
 }
 
 
-def read_state(path: Path) -> tuple[int, dict[str, str]]:
-    """Read the number of epochs of a checkpoint, and hashes of what harm must not change.
+def read_state(path: Path) -> tuple[float, dict[str, str]]:
+    """Read the epochs that a checkpoint was trained for, and hashes of what harm must not change.
+
+    A best checkpoint is written at a validation, or is a copy of a last one: only its weights count.
 
     Raises:
         UserError: If the file is damaged.
@@ -33,6 +35,10 @@ def read_state(path: Path) -> tuple[int, dict[str, str]]:
     checkpoint = read_checkpoint(path)
     # Loops count what a process did; the settings say how the run was started.
     parts = {key: value for key, value in checkpoint.items() if key not in ("loops", "run")}
+    rows = history_rows(checkpoint)
+    num_epochs = rows[-1]["epoch"] if rows else 0
+    if path.name == "best.ckpt":
+        return num_epochs, {"state_dict": _hash(checkpoint["state_dict"])}
     for key, callback in parts.pop("callbacks").items():
         if key == "History":
             parts["rows"] = [_without_times(row) for row in callback["rows"]]
@@ -40,7 +46,7 @@ def read_state(path: Path) -> tuple[int, dict[str, str]]:
             parts["generators"] = callback["generators"]
         elif not key.startswith("BestCheckpoint"):
             parts[key] = callback
-    return epochs_done(checkpoint), {key: _hash(value) for key, value in parts.items()}
+    return num_epochs, {key: _hash(value) for key, value in parts.items()}
 
 
 def _hash(node: Any) -> str:

@@ -30,7 +30,7 @@ SETTINGS = (
     "trainer.limit_train_batches=10 trainer.accumulate_grad_batches=3 "
     "trainer.gradient_clip_val=0.5 logger=[tensorboard,csv]",
     "optimizer=sgd optimizer.lr=0.7 scheduler=none trainer.max_epochs=5 "
-    "trainer.limit_train_batches=20",
+    "trainer.limit_train_batches=20 trainer.check_val_every_n_epoch=2",
     "callbacks=early_stopping callbacks.early_stopping.patience=1 optimizer=sgd optimizer.lr=0.5 "
     "trainer.max_epochs=6 trainer.limit_train_batches=20",
 )
@@ -59,8 +59,8 @@ class Chaos:
         self.counts: Counter[str] = Counter()
         self._references: dict[str, Reference] = {}
         # By settings and epoch: what the checkpoint after it holds, and its test figures.
-        self._states: dict[tuple[str, int], dict[str, str]] = {}
-        self._tests: dict[tuple[str, int], Any] = {}
+        self._states: dict[tuple[str, float, str], str] = {}
+        self._tests: dict[tuple[str, float], Any] = {}
 
     def reference(self, settings: str) -> Reference:
         """The uninterrupted run with these settings, which runs now if it is the first time."""
@@ -84,27 +84,31 @@ class Chaos:
         """Check that checkpoints can be read, and equal those of the same settings and epoch."""
         for path in run_dir.glob("checkpoints/*.ckpt"):
             epoch, parts = read_state(path)
-            expected = self._states.setdefault((settings, epoch), parts)
-            different = [key for key in parts | expected if parts.get(key) != expected.get(key)]
+            different = [
+                key
+                for key, value in parts.items()
+                if value != self._states.setdefault((settings, epoch, key), value)
+            ]
             assert not different, f"{path} after epoch {epoch}: {different} differ"
             self.counts["checkpoints compared"] += 1
 
-    def check_run(self, settings: str, run_dir: Path, *more: str, best_since: int = 1) -> None:
+    def check_run(self, settings: str, run_dir: Path, *more: str, best_since: float = 0) -> None:
         """Check that a finished run equals the uninterrupted one.
 
         Args:
             settings: Its settings.
             run_dir: Its directory.
             more: Files that an uninterrupted run has not.
-            best_since: The first epoch whose network was not lost.
+            best_since: The epoch before which all networks were lost.
         """
         reference = self.reference(settings)
         directory = RunDirectory(run_dir)
         results = directory.read(Results)
         rows = rows_of(results)
         assert rows == rows_of(reference.results)
-        scores = [row["val/accuracy"] for row in rows[best_since - 1 :]]
-        assert results.best.epoch == best_since + scores.index(max(scores))
+        kept = [row for row in rows if row["epoch"] >= best_since and "val/accuracy" in row]
+        best = max(kept, key=lambda row: row["val/accuracy"])  # the first of equal ones
+        assert results.best.epoch == best["epoch"]
         assert read_state(directory.last_checkpoint)[0] == results.epochs
         assert read_state(directory.best_checkpoint)[0] == results.best.epoch
         self.check_checkpoints(settings, run_dir)
@@ -139,7 +143,7 @@ class Trial:
         self.folder.mkdir()
         self.run_dir = self.new_name()
         self.left: dict[Path, Any] = {}  # where the run was before, and the files there
-        self.best_since = 1  # the first epoch whose network was not lost
+        self.best_since = 0.0  # the epoch before which all networks were lost
         self.steps = [self.settings]
         self._printed: list[str] = []  # how to continue, from the output of the last process
         self._processes: list[Process] = []
@@ -260,5 +264,5 @@ def wait_for_a_moment(trial: Trial, process: Process) -> None:
         process.wait_until(lambda: process.prints("epoch ", times))
         process.wait(share * 0.1)
     else:
-        process.wait_until(lambda: process.prints(f"epoch {results.epochs}/"))
+        process.wait_until(lambda: process.prints(f"epoch {results.epochs:g}/"))
         process.wait(share * results.seconds.test * 1.5)
