@@ -27,7 +27,7 @@ _VARYING = {
 def read_state(path: Path) -> tuple[float, dict[str, str]]:
     """Read the epochs that a checkpoint was trained for, and hashes of what harm must not change.
 
-    A best checkpoint is written at a validation, or is a copy of a last one: only its weights count.
+    Of a best checkpoint, written at a validation or copied from a last one, only weights count.
 
     Raises:
         UserError: If the file is damaged.
