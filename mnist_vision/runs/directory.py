@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory, remove_leftovers, shown, write_atomically
+from mnist_vision.common.paths import find_file, shortened
 from mnist_vision.runs.file_names import (
     BENCHMARK_FILE,
     CHECKPOINTS,
@@ -48,12 +49,17 @@ def find_checkpoint(ckpt_path: str | os.PathLike[str]) -> Path:
     """Find the file of `ckpt_path`, which may begin with `~`.
 
     Raises:
-        UserError: If it does not exist.
+        UserError: If it does not exist, or is no file.
     """
-    path = Path(os.path.expanduser(ckpt_path))
-    if not os.path.isfile(path):  # unlike Path.is_file, it accepts any text
-        raise UserError(f"ckpt_path={shown(ckpt_path)}: no such file; give a .ckpt file of a run")
-    return path
+    try:
+        return find_file(ckpt_path)
+    except FileNotFoundError:
+        problem = "no such file"
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    raise UserError(
+        f"ckpt_path={shortened(shown(ckpt_path))}: {problem}; give a .ckpt file of a run"
+    )
 
 
 class RunDirectory:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_vision.common.accelerators import check_accelerator
 from mnist_vision.common.conf import CONF_DIR
+from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import shown
 from mnist_vision.common.instantiation import make
 from mnist_vision.common.quiet import quiet_libraries
@@ -44,7 +45,11 @@ def prepare(config: DictConfig) -> Callable[[], float]:
     model = rebuild_classifier(checkpoint, config.ckpt_path)
     OmegaConf.set_struct(config, False)
     config.data = _data_settings(config, checkpoint)
-    datamodule: MNISTDataModule = make(config, "data")
+    datamodule = make(config, "data")
+    if not isinstance(datamodule, MNISTDataModule):
+        raise UserError(
+            f"ckpt_path={shown(config.ckpt_path)}: its settings name no data; add data=NAME"
+        )
     check_data(model, datamodule)
     return partial(_test, model, datamodule, config)
 
@@ -74,6 +79,6 @@ def _data_settings(config: DictConfig, checkpoint: dict[str, Any]) -> Any:
     if "_target_" in config.data:
         return config.data
     trained_on = stored_settings(checkpoint, config.ckpt_path).settings.get("data")
-    check_targets(trained_on, CONF_DIR, (), f"ckpt_path={config.ckpt_path}")
+    check_targets({"data": trained_on}, CONF_DIR, (), f"ckpt_path={shown(config.ckpt_path)}")
     changes = {key: value for key, value in config.data.items() if value is not None}
     return OmegaConf.merge(trained_on, changes)

@@ -1,5 +1,6 @@
 """Write checkpoints atomically; read them without running code."""
 
+import inspect
 import os
 import shlex
 from collections.abc import Callable
@@ -8,15 +9,24 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from mnist_vision.common.errors import UserError
+from mnist_vision.common.errors import UserError, first_line
 from mnist_vision.common.files import shown, write_atomically
-from mnist_vision.common.tensor_files import load_tensors, reason
+from mnist_vision.common.paths import shortened
+from mnist_vision.common.tensor_files import (
+    find_misfit,
+    find_not_finite,
+    is_state_dict,
+    load_tensors,
+    reason,
+)
+from mnist_vision.data.mnist import NUM_CLASSES
 from mnist_vision.models import find_architecture
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.runs.directory import find_checkpoint
 from mnist_vision.runs.old_names import rename_arguments
 from mnist_vision.runs.record import RunSettings
 from mnist_vision.runs.settings import quoted
+from mnist_vision.training.training_state import Network, parse_training_state
 
 # The key of a checkpoint that holds the settings of its run.
 SETTINGS_KEY = "run"
@@ -74,13 +84,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     not_ours = f"ckpt_path={shown(path)}: corrupt, or not a checkpoint of this program"
     try:
         checkpoint = load_tensors(path)
-    except PermissionError as error:
+    except OSError as error:
         raise UserError(f"ckpt_path={shown(path)}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise UserError(f"{not_ours} ({error})") from error
-    required = {"architecture", "hyper_parameters", "state_dict"}
-    if not isinstance(checkpoint, dict) or not required <= checkpoint.keys():
-        raise UserError(f"{not_ours} (it does not say which architecture it holds)")
+        raise UserError(f"{not_ours}: {error}") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{not_ours}: it is not a dictionary")
+    Network.parse(checkpoint, not_ours)
     return checkpoint
 
 
@@ -101,17 +111,56 @@ def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str])
         path: Its file, for the error.
 
     Raises:
-        UserError: If its weights do not fit its architecture.
+        UserError: If its weights do not fit its architecture, or are not finite.
     """
     model_class = find_architecture(checkpoint["architecture"])
+    arguments = rename_arguments(checkpoint["hyper_parameters"])
+    foreign = arguments.keys() - inspect.signature(model_class).parameters
     try:
-        model = model_class(**rename_arguments(checkpoint["hyper_parameters"]))
-        model.load_state_dict(checkpoint["state_dict"])
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        if foreign:
+            raise TypeError(f"{shortened(min(foreign))} is none of its arguments")
+        model = model_class(**arguments)
+    except Exception as error:  # of any kind, as the arguments may be anything
+        is_plain = isinstance(error, TypeError | ValueError)
+        problem = first_line(error) if is_plain else "they give no network that fits into memory"
         raise UserError(
-            f"ckpt_path={shown(path)}: does not fit {checkpoint['architecture']} ({reason(error)})"
+            f"ckpt_path={shown(path)}: cannot make {checkpoint['architecture']} from its "
+            f"hyper_parameters: {problem}"
         ) from error
+    check_weights(checkpoint, "state_dict", model, path)
+    model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
+
+
+def check_weights(
+    checkpoint: dict[str, Any], key: str, model: DigitClassifier, path: str | os.PathLike[str]
+) -> None:
+    """Check that weights in a checkpoint fit a network, and are finite.
+
+    Args:
+        checkpoint: Its contents.
+        key: The weights in it.
+        model: The network.
+        path: The file of the checkpoint, for the error.
+
+    Raises:
+        UserError: Naming the first tensor that is missing, foreign or wrong.
+    """
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    weights, where = checkpoint.get(key), f"ckpt_path={shown(path)}: {key}"
+    if not is_state_dict(weights):
+        raise UserError(f"{where}: is not a dictionary of plain tensors by name")
+    assert isinstance(weights, dict)
+    problem = find_misfit(weights, shapes)
+    if problem is not None:
+        last = list(shapes)[-1]  # of most networks the bias of the classes
+        held = tuple(weights[last].shape) if last in weights else shapes[last]
+        if shapes[last] == (NUM_CLASSES,) != held and len(held) == 1:
+            problem += f"; it is for {held[0]} classes, MNIST has {NUM_CLASSES}"
+        raise UserError(f"{where}: does not fit {model.architecture}: {problem}")
+    problem = find_not_finite(weights)
+    if problem is not None:
+        raise UserError(f"{where}: {problem}; give the checkpoint of another epoch")
 
 
 def add_settings(checkpoint: dict[str, Any], settings: RunSettings) -> None:
@@ -136,28 +185,33 @@ def stored_settings(checkpoint: dict[str, Any], path: str | os.PathLike[str]) ->
             "restored, so training cannot be resumed; test it with python -m mnist_vision.evaluate "
             f"{shlex.quote(f'ckpt_path={quoted(shown(path))}')} data=NAME"
         )
-    return RunSettings.parse(checkpoint[SETTINGS_KEY], f"ckpt_path={shown(path)}")
+    if not isinstance(checkpoint[SETTINGS_KEY], dict):
+        raise UserError(f"ckpt_path={shown(path)}: its settings must be a dictionary")
+    try:
+        return RunSettings.parse(checkpoint[SETTINGS_KEY], f"ckpt_path={shown(path)}")
+    except RecursionError as error:
+        raise UserError(f"ckpt_path={shown(path)}: its settings are nested too deeply") from error
 
 
 def read_resumable(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint that training can go on from.
+    """Read a checkpoint that training can go on from, as far as the file shows.
+
+    `check_resumable` compares it with the run.
 
     Raises:
-        UserError: If the file is missing or corrupt, or holds weights alone.
+        UserError: If the file is missing or corrupt, or the state of training is not complete.
     """
     checkpoint = read_checkpoint(path)
-    try:
-        epochs_done(checkpoint)
-        is_whole = all(checkpoint["callbacks"].values()) and bool(checkpoint["callbacks"])
-        is_whole = is_whole and bool(checkpoint["optimizer_states"][0].keys())
-    except (AttributeError, IndexError, KeyError, TypeError):
-        is_whole = False
-    if not is_whole:
-        raise UserError(
-            f"ckpt_path={shown(path)}: holds weights without the state of training; "
-            "go on from the last.ckpt of a run"
-        )
+    parse_training_state(checkpoint, name_unresumable(path))
     return checkpoint
+
+
+def name_unresumable(path: str | os.PathLike[str]) -> str:
+    """Write the beginning of an error about a checkpoint that training cannot go on from."""
+    return (
+        f"ckpt_path={shown(path)}: holds weights without the whole state of training, which an "
+        "intact last.ckpt of a run has"
+    )
 
 
 def epochs_done(checkpoint: dict[str, Any]) -> int:

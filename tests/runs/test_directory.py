@@ -1,14 +1,37 @@
+import os
+
 import pytest
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory
-from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.directory import RunDirectory, find_checkpoint
 from mnist_vision.runs.record import Evaluation, Job, Results
 from tests.report.fixtures import write_job, write_run
 
 
 def names(folder):
     return {path.name for path in folder.iterdir()}
+
+
+def test_a_checkpoint_that_is_no_file_is_refused_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo("pipe")
+    for path, reason in {
+        "none.ckpt": "no such file",
+        "loop": "cannot be read (Too many levels of symbolic links)",
+        "pipe": "cannot be read (Not a regular file)",
+        ".": "cannot be read (Is a directory)",
+        "a\0b": "cannot be read (Not a valid path)",
+    }.items():
+        with pytest.raises(UserError) as refused:
+            find_checkpoint(path)
+        assert str(refused.value) == f"ckpt_path={path}: {reason}; give a .ckpt file of a run"
+    with pytest.raises(
+        UserError, match=r"\(5,000 characters\): .*\(File name too long\)"
+    ) as refused:
+        find_checkpoint("x" * 5000)
+    assert len(str(refused.value)) < 300
 
 
 def test_a_new_directory_is_made_and_held(tmp_path):

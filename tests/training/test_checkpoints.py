@@ -35,8 +35,6 @@ def save(model, path, **changes):
         "architecture": model.architecture,
         "hyper_parameters": dict(model.hparams),
         "state_dict": model.state_dict(),
-        "optimizer_states": [{"state": {}}],
-        "callbacks": {"History": {"rows": []}},
         "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}},
     }
     AtomicCheckpointIO().save_checkpoint(checkpoint | changes, path)
@@ -61,12 +59,17 @@ def test_a_missing_file_is_named(tmp_path):
         read_checkpoint(tmp_path / "none.ckpt")
 
 
-@pytest.mark.parametrize("share", [0, 0.3, 0.99])
-def test_a_truncated_file_is_refused(path, share):
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [(0, "it is empty"), (0.3, "it is damaged or ends too early")],
+)
+def test_a_truncated_file_is_refused(path, share, reason):
     contents = path.read_bytes()
     path.write_bytes(contents[: int(len(contents) * share)])
-    with pytest.raises(UserError, match="corrupt, or not a checkpoint of this program"):
+    with pytest.raises(UserError) as refused:
         read_checkpoint(path)
+    not_ours = "corrupt, or not a checkpoint of this program"
+    assert str(refused.value) == f"ckpt_path={path}: {not_ours}: {reason}"
 
 
 def test_one_flipped_bit_in_the_weights_is_found(path):
@@ -75,18 +78,39 @@ def test_one_flipped_bit_in_the_weights_is_found(path):
     contents = bytearray(path.read_bytes())
     contents[largest.header_offset + 200] ^= 16
     path.write_bytes(contents)
-    with pytest.raises(UserError, match="corrupt, or not"):
+    with pytest.raises(UserError, match=r"corrupt, or not .*: the checksum of .* does not match"):
         read_checkpoint(path)
 
 
 def test_other_files_are_refused(model, tmp_path):
-    text, bare, foreign = (tmp_path / name for name in ("text", "bare", "foreign"))
-    text.write_text("not a checkpoint")
-    torch.save(model.state_dict(), bare)
-    torch.save({"state_dict": {}, "hyper_parameters": {}}, foreign)
-    for other in (text, bare, foreign, tmp_path):
-        with pytest.raises(UserError, match=r"not a checkpoint of this program|no such file"):
-            read_checkpoint(other)
+    path = tmp_path / "other"
+    network = {"architecture": "cnn", "hyper_parameters": {}, "state_dict": {}}
+    for content, reason in (
+        ([1, 2], "it is not a dictionary"),
+        (model.state_dict(), "architecture is missing"),
+        (network | {"architecture": 3}, "architecture=3: must be a valid string"),
+        (network | {"hyper_parameters": None}, "hyper_parameters=None: must be a valid dictionary"),
+        (network | {"state_dict": [1]}, "state_dict=[1]: must be a valid dictionary"),
+        (network | {"state_dict": {1: torch.ones(1)}}, "must be a valid string"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match="corrupt, or not a checkpoint of this") as refused:
+            read_checkpoint(path)
+        assert str(refused.value).endswith(reason)
+    path.write_text("not a checkpoint")
+    with pytest.raises(UserError, match="it is not a file of"):
+        read_checkpoint(path)
+    with pytest.raises(UserError, match="Is a directory"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_has_the_reason_of_the_operating_system(path, monkeypatch):
+    def fail(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("mnist_vision.training.checkpoints.load_tensors", fail)
+    with pytest.raises(UserError, match=r"some\.ckpt: cannot be read \(Permission denied\)"):
+        read_checkpoint(path)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
@@ -106,17 +130,84 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_unknown_architecture_and_weights_that_do_not_fit_are_named(model, tmp_path):
-    with pytest.raises(UserError, match="unknown architecture 'resnet'"):
-        load_classifier(save(model, tmp_path / "a.ckpt", architecture="resnet"))
-    with pytest.raises(UserError, match="does not fit cnn"):
-        load_classifier(save(model, tmp_path / "b.ckpt", hyper_parameters={"widths": [9]}))
-    with pytest.raises(UserError, match="does not fit cnn"):
-        load_classifier(save(model, tmp_path / "c.ckpt", hyper_parameters={"depth": 9}))
-    with pytest.raises(UserError, match="does not fit cnn"):
-        load_classifier(save(model, tmp_path / "e.ckpt", hyper_parameters=None))
-    with pytest.raises(UserError, match="does not fit cnn"):
-        load_classifier(save(model, tmp_path / "d.ckpt", state_dict={1: torch.zeros(1)}))
+def refusal(path):
+    with pytest.raises(UserError) as refused:
+        load_classifier(path)
+    return str(refused.value)
+
+
+def test_an_unknown_architecture_is_named(model, tmp_path):
+    path = save(model, tmp_path / "a.ckpt", architecture="resnet")
+    assert "unknown architecture 'resnet'" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"depth": 9}, "depth is none of its arguments"),
+        ({"widths": [0]}, "widths=[0]: must be a list of 1 to 4 whole numbers of at least 1"),
+        ({"widths": [10**9, 10**9]}, "they give no network that fits into memory"),
+    ],
+)
+def test_arguments_that_make_no_network_are_refused(model, tmp_path, arguments, reason):
+    path = save(model, tmp_path / "a.ckpt", hyper_parameters=arguments)
+    assert refusal(path) == f"ckpt_path={path}: cannot make cnn from its hyper_parameters: {reason}"
+
+
+def without(state, *names):
+    return {name: tensor for name, tensor in state.items() if name not in names}
+
+
+WEIGHTS = {
+    "other classes": (
+        lambda held: {"head.5.weight": torch.ones(9, 4), "head.5.bias": torch.ones(9)},
+        "does not fit cnn: head.5.weight has shape [9, 4], must have [10, 4]; it is for 9 classes, "
+        "MNIST has 10",
+    ),
+    "another shape": (
+        lambda held: {"stages.0.0.weight": torch.ones(2, 3, 3, 3)},
+        "does not fit cnn: stages.0.0.weight has shape [2, 3, 3, 3], must have [2, 1, 3, 3]",
+    ),
+    "a foreign tensor": (
+        lambda held: {"a": torch.ones(1), "b": torch.ones(1)},
+        "does not fit cnn: it holds a and 1 more, which the network does not have",
+    ),
+    "no tensor": (
+        lambda held: {"head.5.bias": [1]},
+        "is not a dictionary of plain tensors by name",
+    ),
+    "NaN": (
+        lambda held: {"head.5.bias": torch.tensor([torch.nan, torch.inf] + [0.0] * 8)},
+        "2 of 10 values of head.5.bias are NaN or infinite; give the checkpoint of another epoch",
+    ),
+    "an infinite average": (
+        lambda held: {"stages.0.2.running_var": torch.tensor([1.0, torch.inf])},
+        "1 of 2 values of stages.0.2.running_var are NaN or infinite; give the checkpoint of "
+        "another epoch",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WEIGHTS)
+def test_weights_that_cannot_be_used_are_named(model, tmp_path, how):
+    change, reason = WEIGHTS[how]
+    held = model.state_dict()
+    path = save(model, tmp_path / "a.ckpt", state_dict=dict(held) | change(held))
+    assert refusal(path) == f"ckpt_path={path}: state_dict: {reason}"
+
+
+def test_the_first_missing_weight_is_named(model, tmp_path):
+    held = without(model.state_dict(), "stages.0.0.weight", "head.5.bias")
+    path = save(model, tmp_path / "a.ckpt", state_dict=held)
+    assert refusal(path).endswith("does not fit cnn: it lacks stages.0.0.weight and 1 more")
+    path = save(model, tmp_path / "b.ckpt", state_dict={})
+    assert refusal(path).endswith("state_dict: is not a dictionary of plain tensors by name")
+
+
+def test_weights_of_other_precision_are_taken(model, tmp_path):
+    half = {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}
+    loaded = load_classifier(save(model, tmp_path / "a.ckpt", state_dict=half))
+    assert loaded.head[-1].bias.dtype == torch.float32
 
 
 def test_the_settings_of_a_run_come_back(model, tmp_path):
@@ -136,6 +227,16 @@ def test_damaged_settings_are_refused(model, tmp_path, run):
         stored_settings(read_checkpoint(path), path)
 
 
+def test_settings_that_hold_themselves_are_refused(model, tmp_path):
+    groups = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks")
+    endless = [1]
+    endless.append(endless)
+    settings = {group: {"x": endless} for group in groups}
+    path = save(model, tmp_path / "a.ckpt", run={"settings": settings})
+    with pytest.raises(UserError, match="its settings are nested too deeply"):
+        stored_settings(read_checkpoint(path), path)
+
+
 def test_a_checkpoint_without_settings_says_what_is_lost_and_how_to_test_it(path, monkeypatch):
     monkeypatch.chdir(path.parent)
     with pytest.raises(
@@ -145,16 +246,14 @@ def test_a_checkpoint_without_settings_says_what_is_lost_and_how_to_test_it(path
     assert "python -m mnist_vision.evaluate ckpt_path=some.ckpt data=NAME" in str(info.value)
 
 
-@pytest.mark.parametrize("part", ["loops", "optimizer_states", "callbacks"])
-@pytest.mark.parametrize("damaged", [[], {}, 3, None, [3], {"x": 1}])
-def test_training_goes_on_from_a_whole_state_alone(model, path, tmp_path, part, damaged):
-    assert epochs_done(read_resumable(path)) == 3
-    other = save(model, tmp_path / "other.ckpt", **{part: damaged})
-    if (part, damaged) == ("callbacks", {"x": 1}):
-        assert read_resumable(other)  # any callback may have a state
-        return
-    with pytest.raises(UserError, match="holds weights without the state of training"):
-        read_resumable(other)
+def test_weights_alone_cannot_be_trained_on(path):
+    assert epochs_done(read_checkpoint(path)) == 3
+    with pytest.raises(UserError) as refused:
+        read_resumable(path)
+    assert str(refused.value) == (
+        f"ckpt_path={path}: holds weights without the whole state of training, which an intact "
+        "last.ckpt of a run has: epoch is missing"
+    )
 
 
 def test_a_kill_at_any_moment_of_saving_leaves_a_good_checkpoint(path):

@@ -146,9 +146,9 @@ def bad_weights(tmp_path_factory):
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
-        ("vgg16.pth", "not weights of this architecture: lacks features.3.weight"),
+        ("vgg16.pth", "not weights of this architecture: it lacks features.3.weight"),
         ("truncated.pth", "damaged"),
-        ("code.pth", "holds more than tensors, which is never loaded"),
+        ("code.pth", "it holds print, and only tensors and plain values are loaded"),
         ("absent.pth", "neither a file nor one of IMAGENET1K_V1"),
     ],
 )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import torch
@@ -17,7 +17,14 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from mnist_vision.common.errors import FieldError
-from mnist_vision.common.tensor_files import load_tensors, reason
+from mnist_vision.common.paths import find_file, shortened
+from mnist_vision.common.tensor_files import (
+    find_misfit,
+    find_not_finite,
+    is_state_dict,
+    load_tensors,
+    reason,
+)
 
 log = logging.getLogger(__name__)
 
@@ -67,17 +74,20 @@ def find_weights(weights: str, known: type[WeightsEnum], shapes: Shapes) -> Star
             # Logged by one process of several.
             rank_zero_only(log.info)("%s: input normalised as for %s", weights, source.name)
     except ValueError as error:
-        raise FieldError("weights", weights, str(error)) from error
+        raise FieldError("weights", shortened(weights), str(error)) from error
     preset = source.transforms()
     return StartingWeights(tensors, torch.tensor(preset.mean), torch.tensor(preset.std))
 
 
 def _find_file(weights: str, known: type[WeightsEnum]) -> Path:
-    path = Path(os.path.expanduser(weights))
-    if not os.path.isfile(path):
-        names = ", ".join(known.__members__)
-        raise ValueError(f"neither a file nor one of {names}; null trains from scratch")
-    return path
+    names = ", ".join(known.__members__)
+    try:
+        return find_file(weights)
+    except FileNotFoundError:
+        problem = f"neither a file nor one of {names}"
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror}), and is none of {names}"
+    raise ValueError(f"{problem}; null trains from scratch")
 
 
 def _guess_source(tensors: Mapping[str, Tensor], known: type[WeightsEnum]) -> WeightsEnum:
@@ -137,45 +147,23 @@ def _read(path: Path, shapes: Shapes) -> dict[str, Tensor]:
     """
     try:
         state = load_tensors(path)
-    except PermissionError as error:
+    except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise ValueError(
-            f"{path}: damaged, or holds more than tensors, which is never loaded ({error})"
-        ) from error
-    if not _is_state_dict(state):
+        raise ValueError(f"{path}: cannot be used: {error}") from error
+    if not is_state_dict(state):
         raise ValueError(f"{path}: not a state dict, which is a dict of plain tensors by name")
     names = list(shapes)[:-2]
     # torchvision fills the classifier of IMAGENET1K_FEATURES with NaN.
-    is_finite = {name: bool(tensor.float().isfinite().all()) for name, tensor in state.items()}
-    is_whole = any(is_finite[name] for name in state if name.startswith("classifier."))
+    heads = {name: state[name] for name in state if name.startswith("classifier.")}
+    is_whole = any(find_not_finite({name: head}) is None for name, head in heads.items())
     wanted = [name for name in names if is_whole or name.startswith("features.")]
-    problems = [f"lacks {name}" for name in wanted if name not in state]
-    problems += [f"holds {name}, which is not in it" for name in state if name not in shapes]
-    problems += [
-        f"{name} has shape {list(state[name].shape)}, must have {list(shapes[name])}"
-        for name in wanted
-        if name in state and state[name].shape != shapes[name]
-    ]
-    if problems:
-        raise ValueError(f"{path}: not weights of this architecture: {problems[0]}")
-    for name in wanted:
-        if not is_finite[name]:
-            raise ValueError(f"{path}: {name} has values that are not finite")
+    # The network uses nothing else, but knows the names of the rest.
+    relevant = {name: state[name] for name in state if name in wanted or name not in shapes}
+    problem = find_misfit(relevant, {name: shapes[name] for name in wanted})
+    if problem is not None:
+        raise ValueError(f"{path}: not weights of this architecture: {problem}")
+    problem = find_not_finite(relevant)
+    if problem is not None:
+        raise ValueError(f"{path}: {problem}")
     return {name: state[name].float() for name in wanted}
-
-
-def _is_state_dict(state: Any) -> bool:
-    return (
-        isinstance(state, dict)
-        and bool(state)
-        and all(isinstance(k, str) and _is_plain(v) for k, v in state.items())
-    )
-
-
-def _is_plain(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and not (value.is_quantized or value.is_meta or value.is_complex())
-    )

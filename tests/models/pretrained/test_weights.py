@@ -110,9 +110,30 @@ def refusal(weights):
     return message
 
 
-@pytest.mark.parametrize("path", ["~nosuchuser/x.pth", "x" * 300, "/dev/null/x.pth", "bad\0name"])
-def test_paths_that_lead_nowhere_are_told(path):
-    assert "neither a file nor one of" in refusal(path)
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("~nosuchuser/x.pth", "neither a file nor one of IMAGENET1K_V1"),
+        ("x" * 5000, "cannot be read (File name too long), and is none of IMAGENET1K_V1"),
+        ("/dev/null/x.pth", "cannot be read (Not a directory)"),
+        ("/dev/zero", "cannot be read (Not a regular file)"),
+        ("bad\0name", "cannot be read (Not a valid path)"),
+        ("/", "cannot be read (Is a directory)"),
+    ],
+)
+def test_paths_that_lead_nowhere_are_told(path, reason):
+    message = refusal(path)
+    assert reason in message
+    assert "null trains from scratch" in message
+    assert len(message) < 400
+
+
+def test_a_file_that_may_not_be_read_has_the_reason_of_the_operating_system(save, monkeypatch):
+    def fail(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module, "load_tensors", fail)
+    assert "weights.pth: cannot be read (Permission denied)" in refusal(save(state_dict()))
 
 
 def test_an_unknown_name_is_answered_with_the_known(tmp_path):
@@ -136,7 +157,7 @@ def test_weights_of_another_architecture_are_refused(save):
 def test_weights_that_are_not_finite_are_refused(save):
     held = state_dict()
     held["features.0.bias"][1] = torch.inf
-    assert "features.0.bias has values that are not finite" in refusal(save(held))
+    assert "1 of 2 values of features.0.bias are NaN or infinite" in refusal(save(held))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +181,8 @@ def test_what_is_not_a_state_dict_is_refused(save, held):
 def test_a_truncated_file_is_refused(save, share, is_zip):
     path = save(state_dict(), _use_new_zipfile_serialization=is_zip)
     os.truncate(path, int(path.stat().st_size * share))
-    assert "damaged" in refusal(path)
+    expected = "it is damaged or ends too early" if share else "it is empty"
+    assert refusal(path).endswith(f"weights.pth: cannot be used: {expected}")
 
 
 def test_a_flipped_bit_is_found(save):
@@ -185,9 +207,10 @@ class Payload:
 def test_pickled_code_is_refused_and_does_not_run(save, tmp_path, monkeypatch, is_zip):
     monkeypatch.chdir(tmp_path)
     path = save({"features.0.weight": Payload()}, _use_new_zipfile_serialization=is_zip)
-    assert "never loaded" in refusal(path)
+    expected = "it holds posix.mkdir, and only tensors and plain values are loaded"
+    assert refusal(path).endswith(f"weights.pth: cannot be used: {expected}")
     path.write_bytes(pickle.dumps(Payload()))
-    assert "never loaded" in refusal(path)
+    assert refusal(path).endswith("it is not a file of torch.save")
     assert not (tmp_path / "payload-ran").exists()
 
 
