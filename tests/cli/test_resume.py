@@ -221,14 +221,16 @@ def test_a_test_may_not_replace_the_run_that_it_tests(started, run_here):
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
-def test_the_best_checkpoint_of_a_finished_run_leaves_its_results_by_their_epoch(train, started):
-    run_dir = started("trainer.max_epochs=3", "optimizer.lr=1e-9")
-    first = results_of(run_dir)
+def test_training_does_not_go_on_within_an_epoch(train, started):
+    run_dir = started()
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     code, output = train(f"ckpt_path={run_dir}/checkpoints/best.ckpt", "trainer.max_epochs=4")
-    assert code == 0, output.err
-    assert (run_dir / "results_epoch_3.json").exists()
-    assert results_of(run_dir)["epochs"] == 4
-    assert first["epochs"] == 3
+    assert code == 1
+    assert output.err == (
+        "error: ckpt_path=run/checkpoints/best.ckpt: was written within epoch 1, and training goes "
+        "on from whole epochs alone; give the last.ckpt of its run\n"
+    )
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
 def test_a_checkpoint_of_an_earlier_version_is_tested_with_the_data_named(train, run_here, started):
