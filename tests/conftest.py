@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -134,6 +135,7 @@ def run_here(
         monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
         monkeypatch.setattr(threading, "excepthook", threading.excepthook)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
         log_handlers = logging.root.handlers[:]
         handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         code: Any = 0

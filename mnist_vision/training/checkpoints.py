@@ -199,10 +199,16 @@ def read_resumable(path: str | os.PathLike[str]) -> dict[str, Any]:
     `check_resumable` compares it with the run.
 
     Raises:
-        UserError: If the file is missing or corrupt, or the state of training is not complete.
+        UserError: If the file is missing or corrupt, or the state of training is not complete or
+            from within an epoch.
     """
     checkpoint = read_checkpoint(path)
-    parse_training_state(checkpoint, name_unresumable(path))
+    state = parse_training_state(checkpoint, name_unresumable(path))
+    if state.is_within_epoch:
+        raise UserError(
+            f"ckpt_path={shown(path)}: was written within epoch {state.num_epochs + 1}, and "
+            "training goes on from whole epochs alone; give the last.ckpt of its run"
+        )
     return checkpoint
 
 

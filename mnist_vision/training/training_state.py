@@ -245,8 +245,13 @@ class TrainingState(_Record):
 
     @property
     def num_epochs(self) -> int:
-        """Epochs that are completed."""
+        """Whole epochs trained."""
         return self.loops.fit_loop.epochs.current.processed
+
+    @property
+    def is_within_epoch(self) -> bool:
+        """Whether an epoch has begun and is not at its end."""
+        return self.loops.fit_loop.epochs.current.started > self.num_epochs
 
 
 def parse_training_state(checkpoint: dict[str, Any], name: str) -> TrainingState:

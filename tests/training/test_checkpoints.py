@@ -256,6 +256,13 @@ def test_weights_alone_cannot_be_trained_on(path):
     )
 
 
+def test_training_goes_on_from_whole_epochs_alone(trained):
+    _, last = trained()
+    assert read_resumable(last)["global_step"] == 2
+    with pytest.raises(UserError, match=r"was written within epoch 1, .*; give the last\.ckpt"):
+        read_resumable(last.with_name("best.ckpt"))
+
+
 def test_a_kill_at_any_moment_of_saving_leaves_a_good_checkpoint(path):
     script = (
         "import sys, torch\n"

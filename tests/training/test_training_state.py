@@ -27,10 +27,14 @@ BEST = ("callbacks", "BestCheckpoint")
 )
 def test_what_a_run_writes_is_whole(trained, settings):
     _, last = trained(*settings)
-    for path in (last, last.with_name("best.ckpt")):
-        state = parse_training_state(read_checkpoint(path), "it")
-        assert state.num_epochs == 1
-        assert state.global_step == 2
+    state = parse_training_state(read_checkpoint(last), "it")
+    assert state.num_epochs == 1
+    assert state.global_step == 2
+    assert not state.is_within_epoch
+    # The best one is written at a validation, before the end of its epoch.
+    best = parse_training_state(read_checkpoint(last.with_name("best.ckpt")), "it")
+    assert best.num_epochs == 0
+    assert best.is_within_epoch
 
 
 REFUSED = [
@@ -57,14 +61,15 @@ REFUSED = [
     ((*FIT, "epoch_loop.batch_progress"), {}, "epoch_loop.batch_progress.total is missing"),
     ((*EPOCHS, "processed"), MISSING, "epoch_progress.current.processed is missing"),
     ((*EPOCHS, "processed"), "1", "epoch_progress.current.processed='1': must be a valid integer"),
-    ((*EPOCHS, "started"), 3, "current.processed=1: must equal ready and started"),
-    ((*EPOCHS, "completed"), 3, "current.processed=1: must be completed, or one more"),
+    ((*EPOCHS, "started"), 3, "processed=1: must be that of ready=1 and started=3, or one less"),
+    ((*EPOCHS, "completed"), 3, "current.processed=1: must be completed=3, or one more"),
     ((*STEPS, "completed"), 0, "must count 2 optimizer steps, not 0"),
     (("callbacks",), [], "callbacks=[]: must be a valid dictionary"),
     (("callbacks", "Other"), 3, "callbacks.Other=3: must be a valid dictionary"),
     ((*HISTORY, "rows"), MISSING, "callbacks.History: rows is missing"),
-    ((*HISTORY, "rows"), [], "callbacks.History: 0 rows for 1 epochs"),
-    ((*HISTORY, "rows", 0, "train/loss"), MISSING, "rows[0].train/loss is missing"),
+    ((*HISTORY, "rows"), [], "callbacks.History: the rows of 1 epochs are missing"),
+    ((*HISTORY, "rows", 0, "train/loss"), MISSING, "the rows of 1 epochs are missing"),
+    ((*HISTORY, "rows", 0, "epoch"), 0, "the rows of 1 epochs are missing"),
     ((*HISTORY, "rows", 0, "val/f1"), torch.nan, "rows[0].val/f1=nan: must be a finite number"),
     ((*LAST, "generators"), MISSING, "callbacks.LastCheckpoint: generators is missing"),
     (
