@@ -32,7 +32,7 @@ from mnist_vision.common.files import shown
 from mnist_vision.common.instantiation import make
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.measure import check_data
-from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.models.classifier import DigitClassifier, OptimizerFactory, SchedulerFactory
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Results, RunSettings
 from mnist_vision.runs.settings import (
@@ -47,6 +47,7 @@ from mnist_vision.training.callbacks.history import History
 from mnist_vision.training.callbacks.kept_settings import KeptSettings
 from mnist_vision.training.callbacks.step_limit import StepLimit
 from mnist_vision.training.checkpoints import epochs_done, read_resumable, stored_settings
+from mnist_vision.training.resume_checks import check_resumable
 
 # Callbacks of Lightning that a run cannot work with.
 _UNUSABLE: dict[type, str] = {
@@ -107,7 +108,7 @@ def make_parts(config: DictConfig) -> Parts:
     datamodule: MNISTDataModule = make(config, "data")
     model: DigitClassifier = make(config, "model")
     check_data(model, datamodule)
-    _set_recipe(model, config)
+    recipe = _set_recipe(model, config)
     checkpoint = _read_checkpoint(config, directory)
     history, settings = History(), _collect_settings(config, checkpoint)
     for logger in (config.get("logger") or {}).values():
@@ -131,11 +132,15 @@ def make_parts(config: DictConfig) -> Parts:
     if profiler.dirpath is None:
         profiler.dirpath, profiler.filename = directory.path, "profile"
     _check_trainer(trainer, config)
+    if checkpoint is not None:
+        check_resumable(checkpoint, config.ckpt_path, model, recipe, trainer)
     names = hyperparameters(config)
     return Parts(datamodule, model, trainer, history, settings, names, directory, checkpoint)
 
 
-def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
+def _set_recipe(
+    model: DigitClassifier, config: DictConfig
+) -> tuple[OptimizerFactory, SchedulerFactory]:
     """Give the network its optimizer and schedule; try both first, before data is loaded."""
     make_optimizer, make_scheduler = make(config, "optimizer"), make(config, "scheduler")
     max_steps = config.trainer.get("max_steps", -1)
@@ -153,6 +158,7 @@ def _set_recipe(model: DigitClassifier, config: DictConfig) -> None:
         return limited
 
     model.set_recipe(make_optimizer, make_limited_scheduler)
+    return make_optimizer, make_limited_scheduler
 
 
 def _read_checkpoint(config: DictConfig, directory: RunDirectory) -> dict[str, Any] | None:
