@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor
 
@@ -203,11 +204,20 @@ class _BestCheckpoint(_Record):
         return score
 
 
-# The states of this program's callbacks, by the names of their classes.
+class _EarlyStopping(_Record):
+    wait_count: NonNegativeInt
+    stopped_epoch: NonNegativeInt
+    best_score: Scalar
+    patience: NonNegativeInt
+    stopping_reason: Annotated[int, AfterValidator(EarlyStoppingReason)] = 0
+
+
+# The states of the configured callbacks, by the names of their classes.
 _CALLBACKS: dict[str, type[Record]] = {
     "History": _History,
     "LastCheckpoint": _LastCheckpoint,
     "BestCheckpoint": _BestCheckpoint,
+    "EarlyStopping": _EarlyStopping,
 }
 
 

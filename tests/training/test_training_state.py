@@ -96,3 +96,19 @@ def test_the_first_part_that_is_not_whole_is_named(trained, path, value, reason)
         parse_training_state(changed(checkpoint, path, value), "it")
     assert str(refused.value).startswith("it: ")
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("wait_count", MISSING, "callbacks.EarlyStopping: wait_count is missing"),
+        ("best_score", 3, "callbacks.EarlyStopping: best_score=3: must be an instance of Tensor"),
+        ("stopping_reason", 99, "99 is not a valid EarlyStoppingReason"),
+    ],
+)
+def test_the_state_of_early_stopping_is_whole(trained, key, value, reason):
+    checkpoint = read_checkpoint(trained("callbacks=early_stopping")[1])
+    spoilt = changed(checkpoint, ("callbacks", "EarlyStopping", key), value)
+    with pytest.raises(UserError) as refused:
+        parse_training_state(spoilt, "it")
+    assert reason in str(refused.value)
