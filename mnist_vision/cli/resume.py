@@ -1,5 +1,6 @@
 """Resume a run with the settings of its checkpoint and the changes of the command line."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,6 +88,8 @@ def _find_directory(ckpt_path: str, settings: Mapping[str, Any]) -> RunDirectory
     if directory is None:
         return None
     last = directory.last_checkpoint
+    if last.exists() and last.samefile(os.path.expanduser(ckpt_path)):
+        return directory
     try:
         settings_there = stored_settings(read_checkpoint(last), last).settings
     except UserError:  # missing or damaged: nothing to compare with

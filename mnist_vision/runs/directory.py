@@ -101,7 +101,9 @@ class RunDirectory:
 
     def holds(self, path: str | os.PathLike[str]) -> bool:
         """Test whether a path leads into the directory."""
-        return Path(os.path.expanduser(path)).resolve().is_relative_to(self.path.resolve())
+        # Unlike Path.resolve, realpath accepts a loop of links.
+        real = Path(os.path.realpath(os.path.expanduser(path)))
+        return real.is_relative_to(os.path.realpath(self.path))
 
     def holds_run(self) -> bool:
         """Test whether there are results or checkpoints, which a new run would replace."""

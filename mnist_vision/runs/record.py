@@ -275,7 +275,8 @@ def _first_error(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{field[1:]} is missing"
     # A value of the wrong type may be long.
-    return f"{field[1:]}={reprlib.repr(first['input'])}: {message}"
+    value = reprlib.repr(first["input"])
+    return f"{field[1:]}={value}: {message}" if field else f"{value}: {message}"
 
 
 def _printable(node: Any) -> Any:

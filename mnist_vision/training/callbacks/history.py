@@ -26,6 +26,7 @@ class History(Callback):
         self._earlier = 0.0
         self._started = time.perf_counter()
         self._old: dict[str, Tensor] = {}
+        self._resumed_step = 0
 
     @property
     def seconds(self) -> float:
@@ -85,14 +86,14 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the rows and the time of the checkpoint."""
-        self.rows = list(state_dict["rows"])
+        self.rows = add_steps(state_dict["rows"], self._resumed_step)
         self._earlier = state_dict["seconds"]
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the steps that rows of earlier versions lack."""
-        self.rows = add_steps(self.rows, checkpoint["global_step"])
+        """Remember the step of the checkpoint; Lightning calls this before `load_state_dict`."""
+        self._resumed_step = checkpoint["global_step"]
 
 
 def _count_epochs(trainer: Trainer) -> float:

@@ -1,7 +1,9 @@
 """What a run measured, and when. An epoch has four steps."""
 
 import pytest
+import torch
 
+from mnist_vision.runs.old_names import add_steps
 from tests.conftest import results_of
 
 MEASURED = {"train/accuracy", "val/accuracy"}
@@ -57,7 +59,18 @@ def test_a_metric_is_not_repeated_until_it_is_measured_again(run):
 
 
 def test_rows_of_an_earlier_version_get_their_steps(run):
-    from mnist_vision.runs.old_names import add_steps
-
     rows = [{"epoch": 1, "val/accuracy": 0.5}, {"epoch": 2}, {"epoch": 3, "step": 12}]
     assert [row["step"] for row in add_steps(rows, 12)] == [4, 8, 12]
+
+
+def test_a_run_of_an_earlier_version_goes_on(run):
+    """Its rows have no steps."""
+    run_dir = run()
+    last = run_dir / "checkpoints" / "last.ckpt"
+    for path in (last, run_dir / "checkpoints" / "best.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        for row in checkpoint["callbacks"]["History"]["rows"]:
+            del row["step"]
+        torch.save(checkpoint, path)
+    run(f"ckpt_path={last}", "trainer.max_epochs=3")
+    assert moments(run_dir) == ["1 at 4 val loss", "2 at 8 val loss", "3 at 12 val loss"]
