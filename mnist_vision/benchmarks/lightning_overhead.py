@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mnist_vision.benchmarks.harness import Row, load_data, medians, seconds, training_batches
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.training.callbacks.history import History
 
 CALLBACKS = ("progress", "finite_loss", "learning_rate")
 
@@ -40,7 +41,7 @@ def _lightning_epoch(settings: DictConfig, config: DictConfig) -> float:
         limit_val_batches=0,
         accelerator="cpu",
         enable_checkpointing=False,
-        callbacks=[*callbacks, clock],
+        callbacks=[History(), *callbacks, clock],
         logger=list(instantiate(settings.logger).values()),
     )
     datamodule = instantiate(config.data, _convert_="all")

@@ -12,7 +12,7 @@ def test_the_chosen_parts_are_measured_and_written(config, monkeypatch, tmp_path
     monkeypatch.setitem(suite.PARTS, "data", lambda config: rows)
     config.parts = ["data"]
     with caplog.at_level("INFO"):
-        suite.run(config)
+        suite.prepare(config)()
     (row,) = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert row["what"] == "thing"
     assert row["ratio"] == 2.0
@@ -22,7 +22,7 @@ def test_the_chosen_parts_are_measured_and_written(config, monkeypatch, tmp_path
 def test_an_unknown_part_is_refused(config):
     config.parts = ["data", "dessert"]
     with pytest.raises(FieldError, match="parts=dessert: must be some of data, lightning, target"):
-        suite.run(config)
+        suite.prepare(config)
 
 
 def test_the_table_leaves_out_what_is_not_compared():

@@ -144,7 +144,7 @@ def test_a_mistake_in_a_part_is_one_line_and_leaves_no_directory(run_task, tmp_p
 def test_an_error_of_a_run_is_one_line_and_its_traceback_is_logged(run_task, tmp_path):
     code, output = run_task("data.root=/dev/null")
     assert code == 1
-    assert output.err.startswith("error: data.root=/dev/null: cannot make /dev/null/MNIST/raw")
+    assert output.err.startswith("error: /dev/null/MNIST/raw: Not a directory; move the file away")
     assert output.err.count("\n") == 1
     (log,) = tmp_path.glob("outputs/cnn/*/train.log")
     assert "Traceback (most recent call last)" in log.read_text()
