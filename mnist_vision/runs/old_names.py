@@ -69,4 +69,7 @@ def add_steps(rows: list[dict[str, float]], num_steps: int) -> list[dict[str, fl
         rows: Rows of a history.
         num_steps: The step of the last row.
     """
-    return [{"step": num_steps * count // len(rows)} | row for count, row in enumerate(rows, 1)]
+    return [
+        row if "step" in row else row | {"step": num_steps * count // len(rows)}
+        for count, row in enumerate(rows, 1)
+    ]

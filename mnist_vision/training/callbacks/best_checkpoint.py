@@ -59,8 +59,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the state and the file of the best checkpoint."""
-        if not state_dict["best_model_path"]:
-            super().load_state_dict(state_dict)
+        if not state_dict["best_model_path"]:  # of a run that stopped before a validation
             return
         assert self.dirpath is not None
         here, there = Path(self.dirpath) / "best.ckpt", Path(state_dict["best_model_path"])

@@ -1,7 +1,10 @@
+import signal
+
 import pytest
 import torch
 
-from mnist_vision.common.errors import UserError
+from mnist_vision.common.errors import Stopped, UserError
+from mnist_vision.models.cnn import CNN
 from mnist_vision.training.checkpoints import read_checkpoint
 from mnist_vision.training.run import run as run_training
 from tests.conftest import results_of
@@ -53,3 +56,23 @@ def test_a_checkpoint_alone_takes_the_place_of_the_best(run, run_config, tmp_pat
 def test_without_its_best_checkpoint_a_run_is_refused(run):
     with pytest.raises(UserError, match=r"callbacks\.best_checkpoint is missing"):
         run("~callbacks.best_checkpoint")
+
+
+def test_a_run_that_stopped_before_a_validation_goes_on_elsewhere(
+    run, run_config, monkeypatch, tmp_path
+):
+    """Without Lightning's warning that the folder has changed: warnings are errors here."""
+
+    def stop(self, batch, batch_idx):
+        raise Stopped(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CNN, "training_step", stop)
+        with pytest.raises(Stopped):
+            run()
+    config = run_config()
+    config.ckpt_path = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    config.output_dir = str(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    run_training(config)
+    assert results_of(tmp_path / "elsewhere")["epochs"] == 2
