@@ -42,7 +42,7 @@ lab: $(BASE) ## Train the lab's four networks and compare them in one report (ab
 compare: $(BASE) ## Compare all runs in one report
 	$(BIN)/python -m mnist_vision.compare $(ARGS)
 
-test: $(DEV) ## Run the tests, with the real data (about 8 minutes)
+test: $(DEV) ## Run the tests, with the real data (about 10 minutes)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 chaos: $(DEV) ## Harm real runs at random; each must end as if nothing had happened (20 minutes)
