@@ -52,7 +52,7 @@ def run_command(task: Task, command: str, *, can_resume: bool = False) -> None:
     """
     stop_once = _prepare_process()
     description = str(sys.modules[task.__module__].__doc__).splitlines()[0]
-    job = HydraTask(task)
+    job = HydraTask(task, command)
     message, exit_code = "", 1
     with ExitStack() as held:
         call = FrontDoor.call = Invocation(command, task, held)
@@ -84,8 +84,9 @@ class HydraTask:
     to load it and so register the resolver.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, command: str) -> None:
         self._task = task
+        self._command = command
         self.error = ""  # why a single run failed, in one line
 
     def __call__(self, config: DictConfig) -> Any:
@@ -107,7 +108,7 @@ class HydraTask:
         """Run one job of a sweep; a single run is checked by `FrontDoor`."""
         from mnist_vision.cli.limits import check_limits
 
-        check_keys(config, HydraConfig.get().job.name)
+        check_keys(config, self._command)
         check_limits(config)
         return _run(lambda: self._task(config)())
 
