@@ -187,7 +187,11 @@ def _parse_arguments(parser: ArgumentParser) -> Any:
 
 
 def _to_hydra_syntax(override: str) -> str:
-    """Write `GROUP=null` as `GROUP=[]`; quote `GROUP=3` and a path that begins with `~`."""
+    """Write an override as Hydra takes it.
+
+    `GROUP=null` becomes `GROUP=[]`. `GROUP=3` and a path that begins with `~` are quoted.
+    `+GROUP.KEY` becomes `++GROUP.KEY`, which also replaces a key that is there.
+    """
     key, _, value = override.partition("=")
     if not key:
         raise UserError(f"{override!r}: must be GROUP=CHOICE or KEY=VALUE")
@@ -195,6 +199,8 @@ def _to_hydra_syntax(override: str) -> str:
         raise UserError("output_dir: cannot be set; set hydra.run.dir=DIR, or hydra.sweep.dir=DIR")
     if is_group(key) and value == "null":
         return f"{key}=[]"
+    if re.fullmatch(r"\+\w+(\.\w+)+", key):
+        key, override = f"+{key}", f"+{override}"
     is_not_text = re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE) is not None
     if value.startswith("~") or (is_group(key) and is_not_text):
         return f"{key}={quoted_text(value)}"

@@ -83,6 +83,13 @@ def test_help_and_configuration_are_shown(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plus_adds_a_key_or_replaces_it(command):
+    done = command("train", "+trainer.max_steps=5", "+optimizer.eps=1e-6", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert "max_steps: 5" in done.stdout
+    assert "eps: 1.0e-06" in done.stdout
+
+
 # Mistakes that are found when the parts are made.
 PART_MISTAKES = {
     "data.val_size=60000": "data.val_size=60000: must be a whole number from 10 to 59990",
