@@ -51,8 +51,9 @@ class ProcessWatch:
 
     def kill(self) -> None:
         """Kill the other processes, which would wait for this one."""
-        for process in self._processes:
-            process.kill()
+        if self._launcher is not None:  # it holds them until the first look
+            for process in (*self._processes, *self._launcher.procs):
+                process.kill()
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
