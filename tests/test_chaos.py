@@ -210,6 +210,8 @@ def harm_run(trial: Trial) -> None:
             break
         if trial.last.exists() and trial.rng.random() < 0.6:
             harm(trial, trial.rng.choice(FILES))
+            if trial.is_complete():  # nothing stopped the process that found the damage
+                break
     trial.finish()
     more = trial.rng.choice(("nothing", "resume", "damage"))
     if more == "resume":
