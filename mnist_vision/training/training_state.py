@@ -1,4 +1,4 @@
-"""What a checkpoint holds, as types: the network, and the state that training goes on from."""
+"""The contents of a checkpoint as types: the network and the state of training."""
 
 import random
 from typing import Annotated, Any, TypeVar
@@ -196,7 +196,9 @@ class _BestCheckpoint(_Record):
     best_k_models: dict[str, Scalar]
     last_model_path: str
 
-    @field_validator("best_model_score", "current_score")
+    # Not of current_score, which Lightning does not restore: it is None in a resumed run until a
+    # better validation.
+    @field_validator("best_model_score")
     @classmethod
     def _check_score(cls, score: Tensor | None, info: ValidationInfo) -> Tensor | None:
         if score is None and info.data.get("best_model_path"):

@@ -76,3 +76,12 @@ def test_a_run_that_stopped_before_a_validation_goes_on_elsewhere(
     (tmp_path / "elsewhere").mkdir()
     run_training(config)
     assert results_of(tmp_path / "elsewhere")["epochs"] == 2
+
+
+def test_a_run_without_improvement_can_be_resumed_again_and_again(run):
+    constant = ("optimizer.lr=1e-12", "model.batch_norm=false", "scheduler=none")
+    last = run(*constant) / "checkpoints" / "last.ckpt"
+    for max_epochs in (3, 4, 5):
+        run_dir = run(*constant, f"trainer.max_epochs={max_epochs}", f"ckpt_path={last}")
+    assert results_of(run_dir)["epochs"] == 5
+    assert results_of(run_dir)["best"]["epoch"] == 1

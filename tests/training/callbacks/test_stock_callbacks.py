@@ -44,6 +44,11 @@ def test_a_callback_of_lightning_works(run, name):
     assert "val/accuracy" in results["history"][-1]
     assert results["epochs"] == 3
     assert load_classifier(run_dir / "checkpoints" / "best.ckpt")
+    # Its state is restored.
+    last = run_dir / "checkpoints" / "last.ckpt"
+    run("trainer.max_epochs=4", f"+callbacks.x._target_={L}.{name}", *WORKING[name],
+        f"ckpt_path={last}")  # fmt: skip
+    assert results_of(run_dir)["epochs"] == 4
 
 
 @pytest.mark.parametrize("name", REFUSED)
