@@ -100,7 +100,7 @@ def _check_added_key(
 
 
 def _check_choice(override: str, groups: Mapping[str, Any]) -> None:
-    """Refuse several options of a group that holds one object; Hydra would merge them."""
+    """Refuse `GROUP=[A,B]` for a group of one object. Hydra would merge A and B."""
     key, _, value = override.partition("=")
     names = value.strip("[]").replace(" ", "")
     if key in groups and key not in _COLLECTIONS and value.startswith("[") and "," in names:

@@ -12,7 +12,6 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from mnist_vision.common.errors import first_line
 from mnist_vision.common.paths import find_file, shortened
 
 # The first bytes of the two formats of torch.save: the present one, and that before torch 1.6.
@@ -55,7 +54,7 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
 
 
 class _FileError(ValueError):
-    """What is wrong with a file, in words."""
+    """A file that cannot be loaded; the message says why."""
 
 
 def _verify(file: IO[bytes]) -> None:
@@ -131,14 +130,6 @@ def find_not_finite(state: Mapping[str, Tensor]) -> str | None:
         if num_wrong:
             return f"{num_wrong:,} of {tensor.numel():,} values of {name} are NaN or infinite"
     return None
-
-
-def reason(error: Exception) -> str:
-    """Say in a few words why a file could not be read or written."""
-    cause = error if isinstance(error, OSError) else error.__context__ or error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return first_line(error)
 
 
 def _first(names: list[str]) -> str:

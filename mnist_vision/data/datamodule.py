@@ -184,12 +184,12 @@ class MNISTDataModule(LightningDataModule):
             images = self.augmentation(images)
         return images, targets
 
-    def _shared_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+    def _shared_loader(self, dataset: Any) -> DataLoader[Any]:
         """Make evaluation batches of all images, or of the share of this process."""
         share = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         if share is None:
             return _loader(dataset, self.eval_batch_size)
-        size, num_processes = len(dataset), share["num_replicas"]  # type: ignore[arg-type]
+        size, num_processes = len(dataset), share["num_replicas"]
         if size < num_processes:
             raise UserError(
                 f"trainer.devices: {num_processes} processes cannot share the images that accuracy "

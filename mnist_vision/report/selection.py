@@ -15,8 +15,7 @@ from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.record import Job, Results
 from mnist_vision.runs.settings import flatten
 
-# A mean or an axis of larger numbers could overflow. The loss of a run that diverges stays below:
-# float32 ends at 3e38.
+# Means and axes of larger numbers could overflow. No loss is larger: float32 ends at 3e38.
 _LARGEST = 1e100
 
 
@@ -172,7 +171,7 @@ def _check_size(results: Results) -> None:
 
 
 def _read_job(folder: Path) -> Incomplete | None:
-    """Read the record of a job that left no results; None if it does not train a model."""
+    """Read the record of a job without results; None if the job trains no model."""
     job = RunDirectory(folder).read(Job)
     if job.model is None:
         return None

@@ -63,7 +63,7 @@ def _rename_target(target: str) -> str:
 
 
 def add_steps(rows: list[dict[str, float]], num_steps: int) -> list[dict[str, float]]:
-    """Add the step to rows of a history that lack it; each is of one epoch.
+    """Add the missing steps to the rows of a history; these rows are one epoch apart.
 
     Args:
         rows: Rows of a history.

@@ -26,6 +26,7 @@ _LIBRARIES = {
 # Groups whose objects write files, and the keys in them that name a folder. Such a folder must lie
 # inside the run directory.
 _WRITING_GROUPS = ("callbacks", "logger", "trainer")
+_METRIC_KEYS = ("monitor",)  # they hold names such as val/accuracy
 _PATH_KEYS = ("dirpath", "save_dir", "default_root_dir", "dir")
 
 
@@ -61,7 +62,7 @@ def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: 
 def _is_path_elsewhere(key: str, value: str) -> bool:
     """Test whether a part would write files outside the run directory."""
     group, leaf = key.partition(".")[0], key.rpartition(".")[2]
-    is_path = leaf in _PATH_KEYS or value.startswith(("/", "~")) or ".." in value or "://" in value
+    is_path = ("/" in value and leaf not in _METRIC_KEYS) or leaf in _PATH_KEYS
     is_inside = OUTPUT_DIR in value and ".." not in value
     return group in _WRITING_GROUPS and is_path and not is_inside
 

@@ -17,7 +17,6 @@ from mnist_vision.common.tensor_files import (
     find_not_finite,
     is_state_dict,
     load_tensors,
-    reason,
 )
 from mnist_vision.data.mnist import NUM_CLASSES
 from mnist_vision.models import find_architecture
@@ -28,7 +27,7 @@ from mnist_vision.runs.record import RunSettings
 from mnist_vision.runs.settings import quoted
 from mnist_vision.training.training_state import Network, parse_training_state
 
-# The key of a checkpoint that holds the settings of its run.
+# The key of the settings of the run in a checkpoint.
 SETTINGS_KEY = "run"
 
 
@@ -47,16 +46,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save to `path`; the old file stays until the new one is complete and on disk.
 
         Raises:
-            UserError: If it cannot be written, for example because the disk is full.
+            OSError: If it cannot be written, for example because the disk is full; it names `path`.
         """
-        try:
-            with write_atomically(path) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"{path}: cannot write the checkpoint ({reason(error)}); "
-                "an earlier one, if there is one, is intact"
-            ) from error
+        with write_atomically(path) as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self,

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     ModelPruning,
     OnExceptionCheckpoint,
+    SpikeDetection,
     StochasticWeightAveraging,
 )
 from lightning.pytorch.loggers import Logger
@@ -58,6 +59,7 @@ _UNUSABLE: dict[type, str] = {
     LearningRateFinder: "changes optimizer.lr, by which runs are compared; compare rates with "
     "--multirun optimizer.lr=0.0003,0.001,0.003",
     ModelPruning: "cannot prune weights in channels-last order, which all networks here have",
+    SpikeDetection: "would end a resumed run with an error: Lightning cannot restore its state",
     OnExceptionCheckpoint: "would make Lightning choose a checkpoint to resume from; each run "
     "keeps its last.ckpt, and ckpt_path resumes from it",
     StochasticWeightAveraging: "would train for one more epoch; use callbacks=ema, or "

@@ -22,7 +22,7 @@ class ProcessWatch:
         launcher: The launcher of the trainer's strategy; None if there is one process.
     """
 
-    def __init__(self, launcher: Any | None) -> None:
+    def __init__(self, launcher: Any) -> None:
         self._launcher = launcher
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ended = threading.Event()
@@ -57,7 +57,7 @@ class ProcessWatch:
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
-            started = self._launcher.procs  # type: ignore[union-attr]
+            started = self._launcher.procs
             if started:
                 self._processes = list(started)
                 started.clear()  # so that Lightning does not kill this process

@@ -58,10 +58,12 @@ def _check_recipe(
     (states,), (schedule,) = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
     optimizer = make_optimizer(model.parameter_groups())
     scheduler = make_scheduler(optimizer, 1)
-    usual = optimizer.state_dict()["param_groups"]
+    usual, usual_schedule = optimizer.state_dict()["param_groups"], scheduler.state_dict()
+    rates = {key: usual_schedule[key] for key in ("base_lrs", "_last_lr") if key in usual_schedule}
     name = "lr_schedulers[0]"
     try:
-        unlike = _find_unlike_shared(schedule, scheduler.state_dict(), name)
+        unlike = _find_unlike(schedule, rates, name)
+        unlike = unlike or _find_unlike_shared(schedule, usual_schedule, name)
         scheduler.load_state_dict(dict(schedule))
         name = "optimizer_states[0]"
         optimizer.load_state_dict(states)  # it adds what earlier versions of torch did not have
@@ -130,7 +132,9 @@ def _find_unlike(state: Any, usual: Any, name: str) -> str | None:
     """
     if usual is None or (isinstance(usual, float) and type(state) is int):
         return None
-    if type(state) is not type(usual):
+    # A callback may keep a subclass of a dictionary, such as an OrderedDict.
+    is_alike = isinstance(state, dict) if isinstance(usual, dict) else type(state) is type(usual)
+    if not is_alike:
         return f"{name}={reprlib.repr(state)}: must be of type {type(usual).__name__}"
     if isinstance(usual, Tensor) and state.shape != usual.shape:
         return f"{name} has shape {list(state.shape)}, must have {list(usual.shape)}"

@@ -130,9 +130,11 @@ class _OptimizerState(Record):
 
 
 class _SchedulerState(Record):
+    """Not every schedule keeps rates; `check_resumable` wants those that this one keeps."""
+
     last_epoch: NonNegativeInt
-    base_lrs: list[NonNegative]
-    last_lr: list[NonNegative] = Field(alias="_last_lr")
+    base_lrs: list[NonNegative] = Field([])
+    last_lr: list[NonNegative] = Field([], alias="_last_lr")
 
 
 class _Row(Record):

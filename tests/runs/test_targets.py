@@ -17,6 +17,7 @@ def check(settings, typed=()):
         (),
         ("model=vgg16", "optimizer=sgd", "callbacks=ema", "logger=[csv,tensorboard]"),
         ("model=faster_rcnn", "data=mnist_scenes", "scheduler=cosine"),
+        ("callbacks=early_stopping",),
     ],
 )
 def test_what_this_program_is_configured_of_may_be_named(choices):
@@ -77,3 +78,15 @@ def test_what_the_user_has_typed_is_trusted():
     with pytest.raises(UserError, match=r"add callbacks\.mine\._target_=my\.package\.Callback"):
         check(settings)
     check(settings, typed={"callbacks.mine._target_"})
+
+
+@pytest.mark.parametrize("value", ["/etc/x", "a/b", "../x", "~/x", "file:./x", "http://host/x"])
+@pytest.mark.parametrize("group", ["callbacks", "logger", "trainer"])
+def test_a_part_may_write_inside_the_run_directory_alone(group, value):
+    with pytest.raises(UserError, match="lies outside the run directory"):
+        check({group: {"x": {"anything": value}}})
+    check({group: {"x": {"anything": "${output_dir}/x"}}})
+
+
+def test_a_metric_is_no_path():
+    check({"callbacks": {"x": {"monitor": "val/accuracy"}}})

@@ -482,7 +482,8 @@ def test_a_full_disk_ends_the_run_with_one_line(tmp_path, mnist_root):
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "last.ckpt: cannot write the checkpoint (File too large)" in done.stderr
+    assert "checkpoints/last.ckpt: File too large; raise the limit on the size of " in done.stderr
+    assert "or choose another directory with hydra.run.dir=DIR" in done.stderr
 
 
 def test_two_processes_train_together_and_one_tests_each_image_once(command, mnist_root, tmp_path):

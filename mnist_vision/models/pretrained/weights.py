@@ -16,14 +16,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
-from mnist_vision.common.errors import FieldError
+from mnist_vision.common.errors import FieldError, first_line
 from mnist_vision.common.paths import find_file, shortened
 from mnist_vision.common.tensor_files import (
     find_misfit,
     find_not_finite,
     is_state_dict,
     load_tensors,
-    reason,
 )
 
 log = logging.getLogger(__name__)
@@ -131,7 +130,7 @@ def _download(source: WeightsEnum) -> Path:
         torch.hub.download_url_to_file(source.url, str(path), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError, HTTPException) as error:
         raise ValueError(
-            f"cannot download {source.url} ({reason(error)}); put that file into {folder}, give "
+            f"cannot download {source.url} ({_reason(error)}); put that file into {folder}, give "
             "the path of a file, or train from scratch with null"
         ) from error
     finally:
@@ -167,3 +166,11 @@ def _read(path: Path, shapes: Shapes) -> dict[str, Tensor]:
     if problem is not None:
         raise ValueError(f"{path}: {problem}")
     return {name: state[name].float() for name in wanted}
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a download failed."""
+    cause = error if isinstance(error, OSError) else error.__context__ or error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return first_line(error)

@@ -59,7 +59,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the state and the file of the best checkpoint."""
-        if not state_dict["best_model_path"]:  # of a run that stopped before a validation
+        if not state_dict["best_model_path"]:  # the run stopped before its first validation
             return
         assert self.dirpath is not None
         here, there = Path(self.dirpath) / "best.ckpt", Path(state_dict["best_model_path"])

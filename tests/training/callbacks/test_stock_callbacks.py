@@ -16,7 +16,6 @@ WORKING = {
     "ModelSummary": [],
     "RichModelSummary": [],
     "RichProgressBar": ["~callbacks.progress"],
-    "SpikeDetection": [],
     "Timer": ["+callbacks.x.duration=00:01:00:00"],
     "TQDMProgressBar": ["~callbacks.progress"],
     "WeightAveraging": [],
@@ -27,6 +26,7 @@ REFUSED = {
     "LearningRateFinder": "changes optimizer.lr, by which runs are compared",
     "ModelPruning": "cannot prune weights in channels-last order",
     "OnExceptionCheckpoint": "would make Lightning choose a checkpoint to resume from",
+    "SpikeDetection": "would end a resumed run with an error",
     "StochasticWeightAveraging": "would train for one more epoch",
     "ThroughputMonitor": "missing 1 required positional argument: 'batch_size_fn'",
 }
