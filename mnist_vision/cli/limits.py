@@ -31,6 +31,8 @@ LIMITS: dict[str, Any] = {
     "trainer.accumulate_grad_batches": Count,
     "trainer.gradient_clip_val": NonNegative | None,
     "trainer.gradient_clip_algorithm": Literal["norm", "value"] | None,
+    # Processes of other strategies hold parts of the network, or do not bring it back.
+    "trainer.strategy": Literal["auto", "ddp", "ddp_find_unused_parameters_true"],
     # Each node would need the lock and the files of the run.
     "trainer.num_nodes": Literal[1],
     # Images, weights and averaged weights must stay float32.

@@ -21,7 +21,6 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import Profiler
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
@@ -215,11 +214,9 @@ def _check_callbacks(callbacks: Mapping[str, Callback]) -> None:
 def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     """Raise for settings that Lightning accepts and a run cannot work with."""
     settings, launcher = config.trainer, trainer.strategy.launcher
-    # Networks that other strategies divide cannot be tested on one device, and processes that
-    # the strategies of multiprocessing start do not bring their results back.
-    is_usable = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
-    if not is_usable or isinstance(launcher, _MultiProcessingLauncher):
-        raise UserError(f"trainer.strategy={settings.strategy}: cannot be used; use auto or ddp")
+    # In a notebook, "auto" starts processes that do not bring the network back.
+    if isinstance(launcher, _MultiProcessingLauncher):
+        raise UserError("trainer.devices: several devices need a terminal; use 1 in a notebook")
     scales_gradients = settings.precision == "16-mixed" and config.optimizer.get("fused")
     if scales_gradients and settings.gradient_clip_val:
         raise UserError(
