@@ -9,7 +9,7 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from mnist_vision.benchmarks.harness import Row, load_data, medians, seconds, training_batches
-from mnist_vision.data.mnist import PIXEL_MEAN, PIXEL_STD
+from mnist_vision.data.constants import PIXEL_MEAN, PIXEL_STD
 
 
 def measure_data_path(config: DictConfig) -> list[Row]:

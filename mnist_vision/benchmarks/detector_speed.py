@@ -14,7 +14,7 @@ from torch import Tensor
 from mnist_vision.benchmarks import stock_detector
 from mnist_vision.benchmarks.harness import Row, load_data, medians, seconds, training_batches
 from mnist_vision.data.boxes import label_ink
-from mnist_vision.data.mnist import IMAGE_SIZE
+from mnist_vision.data.constants import IMAGE_SIZE
 from mnist_vision.models.faster_rcnn import FasterRCNN
 
 NUM_BATCHES = 10

@@ -11,7 +11,7 @@ from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
 from torchvision.ops import MultiScaleRoIAlign
 
 from mnist_vision.data.boxes import DigitBoxes
-from mnist_vision.data.mnist import PIXEL_MEAN, PIXEL_STD
+from mnist_vision.data.constants import PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.detection import roi_heads, rpn
 from mnist_vision.models.detection.roi_align import SAMPLES_PER_BIN
 

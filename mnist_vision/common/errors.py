@@ -80,10 +80,13 @@ def first_line(error: BaseException) -> str:
     return first_line(cause) if cause is not None else type(error).__name__
 
 
+def printable(text: str) -> str:
+    """Replace control characters by spaces: the text may come from a file or its name."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def fail(message: str, exit_code: int) -> NoReturn:
     """Print one error line and end the process."""
     sys.stdout.flush()
-    # The text may come from a file or its name: print no control characters.
-    line = "".join(char if char.isprintable() else " " for char in message)
-    sys.stderr.write(f"error: {line}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     sys.exit(exit_code)

@@ -1,8 +1,11 @@
 """Silence those notices of libraries that do not apply here."""
 
+import io
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 # By default MLflow sends usage data, and Weights & Biases error reports, to their vendors.
 NO_REPORTS = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
@@ -37,8 +40,28 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated.*")
     # Lightning calls a function that torch deprecates.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    # Damaged pictures are refused, or read as far as they go.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # A resumed run writes into its directory.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+
+
+@contextmanager
+def discard_output() -> Iterator[None]:
+    """Discard what libraries print, log and warn of in this block; errors are raised as ever."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def _is_not_new_experiment(record: logging.LogRecord) -> bool:

@@ -19,13 +19,6 @@ from mnist_vision.common.errors import UserError, first_line
 from mnist_vision.common.files import explain_os_error
 from mnist_vision.common.paths import shortened
 
-NUM_CLASSES = 10
-MISSED = -1  # the prediction where a network finds no digit
-IMAGE_SIZE = 28  # pixels a side
-# Mean and standard deviation of the pixels of the 60,000 training images, in [0, 1].
-PIXEL_MEAN = 0.1307
-PIXEL_STD = 0.3081
-
 Split = Literal["train", "test"]
 
 

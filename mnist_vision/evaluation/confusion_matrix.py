@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mnist_vision.data.mnist import MISSED, NUM_CLASSES
+from mnist_vision.data.constants import MISSED, NUM_CLASSES
 
 Digits = NDArray[np.int64]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.memory import keep_freed_memory
+from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.data.mnist import MISSED
 from mnist_vision.models.classifier import Assessment, DigitClassifier
 from mnist_vision.runs.predictions import Predictions
 from mnist_vision.runs.record import TestFigures

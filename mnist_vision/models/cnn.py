@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mnist_vision.common.checks import Count, Dropout, NonNegativeInt, checked
-from mnist_vision.data.mnist import IMAGE_SIZE, NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
+from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.classifier import DigitClassifier
 
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from torchvision.utils import make_grid
 
 from mnist_vision.data.boxes import locate
+from mnist_vision.data.constants import MISSED, NUM_CLASSES
 from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.data.mnist import MISSED, NUM_CLASSES
 from mnist_vision.evaluation.confusion_matrix import draw_confusion_matrix
 from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.models.classifier import DigitClassifier

@@ -15,8 +15,8 @@ from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from mnist_vision.data.augmentation import RandomAffine
+from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.data.mnist import MISSED
 from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.models.classifier import predict
 from mnist_vision.models.cnn import CNN

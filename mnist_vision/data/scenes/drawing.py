@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mnist_vision.data.boxes import DigitBoxes, ink_boxes
-from mnist_vision.data.mnist import IMAGE_SIZE
+from mnist_vision.data.constants import IMAGE_SIZE
 from mnist_vision.data.scenes.scene_dataset import SceneLayouts
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from mnist_vision.common.checks import Share, checked
 from mnist_vision.common.errors import FieldError, UserError
 from mnist_vision.data.boxes import box_iou, ink_boxes
+from mnist_vision.data.constants import IMAGE_SIZE
 from mnist_vision.data.datamodule import DigitDataset, to_unit_range
-from mnist_vision.data.mnist import IMAGE_SIZE
 from mnist_vision.data.scenes.drawing import resample
 from mnist_vision.data.scenes.scene_dataset import SceneDataset, SceneLayouts
 

@@ -12,7 +12,7 @@ from torchvision.models import WeightsEnum
 
 from mnist_vision.common.checks import Dropout, NonNegativeInt, Positive, check, checked
 from mnist_vision.common.errors import FieldError
-from mnist_vision.data.mnist import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
+from mnist_vision.data.constants import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.models.pretrained.feature_cache import FeatureCache
 from mnist_vision.models.pretrained.small_map_conv import use_small_map_convs

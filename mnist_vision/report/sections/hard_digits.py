@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_vision.data.mnist import MISSED, CorruptFileError, load_split
+from mnist_vision.data.constants import MISSED
+from mnist_vision.data.mnist import CorruptFileError, load_split
 from mnist_vision.report.blocks import (
     Block,
     Cell,
