@@ -15,7 +15,7 @@ def main() -> None:
 def task(config: DictConfig) -> Callable[[], float]:
     """Prepare the test of a checkpoint, which returns its test accuracy."""
     # torch and Lightning take seconds to import: not before the command line is checked.
-    from mnist_vision.training.checkpoint_evaluation import prepare
+    from mnist_vision.inference.checkpoint_evaluation import prepare
 
     return prepare(config)
 

@@ -14,6 +14,7 @@ from mnist_vision.benchmarks.data_path import measure_data_path
 from mnist_vision.benchmarks.detector_speed import measure_detector
 from mnist_vision.benchmarks.harness import Row
 from mnist_vision.benchmarks.lightning_overhead import measure_lightning
+from mnist_vision.benchmarks.onnx_speed import measure_export
 from mnist_vision.benchmarks.small_maps import measure_small_maps
 from mnist_vision.benchmarks.startup import measure_startup
 from mnist_vision.benchmarks.throughput import measure_architectures
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[[DictConfig], list[Row]]] = {
     "small_maps": measure_small_maps,
     "architectures": measure_architectures,
     "startup": measure_startup,
+    "export": measure_export,
 }
 
 

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from mnist_vision.data.mnist import MISSED, NUM_CLASSES
+from mnist_vision.data.constants import MISSED, NUM_CLASSES
 
 Stage = Literal["train", "val", "test"]
 
@@ -76,8 +76,8 @@ class DigitClassifier(LightningModule):
     A subclass writes `forward(images)`, which maps float32 `[B, 1, H, W]` in [0, 1] to scores
     `[B, 10]`, and calls `save_hyperparameters(logger=False)` on arguments that are plain values.
     It may override `losses`, if it is not trained on the cross-entropy of its scores; `assess`,
-    to log metrics of its own; `detect`, if it finds boxes; and `reads_scenes`, if it reads several
-    digits an image. Steps, metrics and optimizer are the same for all architectures.
+    to log metrics of its own; `detect` and `outputs`, if it finds boxes; and `reads_scenes`, if it
+    reads several digits an image. Steps, metrics and optimizer are the same for all architectures.
     """
 
     reads_scenes: ClassVar[bool] = False
@@ -127,6 +127,17 @@ class DigitClassifier(LightningModule):
         """Score the digits of a batch; override it to log more metrics under `stage`."""
         images, targets = batch
         return Assessment(self(images), targets, images)
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute all that the network says about images; exported networks give the same.
+
+        Args:
+            images: `Tensor[B, 1, H, W]` float32 in [0, 1].
+
+        Returns:
+            Tensors by name: first `scores` `[B, 10]`, as from `forward`; a detector adds more.
+        """
+        return {"scores": self(images)}
 
     def detect(self, images: Tensor) -> list[dict[str, Tensor]] | None:
         """Find the boxes of digits; None, as most networks find none."""

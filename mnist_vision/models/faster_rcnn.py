@@ -13,7 +13,7 @@ from torchvision.ops import roi_align
 from mnist_vision.common.checks import Count, Positive, Share, checked
 from mnist_vision.common.errors import FieldError
 from mnist_vision.data.boxes import DigitBoxes, locate
-from mnist_vision.data.mnist import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from mnist_vision.data.constants import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.classifier import Assessment, DigitClassifier, Stage
 from mnist_vision.models.detection.metrics import (
     as_dicts,
@@ -127,6 +127,25 @@ class FasterRCNN(DigitClassifier):
             infinity without a box.
         """
         return _image_scores(self._candidates(images))
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the scores and the boxes of images, in one pass.
+
+        Args:
+            images: `Tensor[B, 1, H, W]` float32 in [0, 1].
+
+        Returns:
+            `scores` `[B, 10]` as from `forward`, and the fields of `Detections`: `boxes`
+            `[B, D, 4]`, `labels` `[B, D]`, and its scores as `box_scores` `[B, D]`.
+        """
+        candidates = self._candidates(images)
+        found = self.roi_heads.select(candidates)
+        return {
+            "scores": _image_scores(candidates),
+            "boxes": found.boxes,
+            "labels": found.labels,
+            "box_scores": found.scores,
+        }
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[dict[str, Tensor]]:

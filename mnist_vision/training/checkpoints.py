@@ -18,7 +18,7 @@ from mnist_vision.common.tensor_files import (
     is_state_dict,
     load_tensors,
 )
-from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.data.constants import NUM_CLASSES
 from mnist_vision.models import find_architecture
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.runs.directory import find_checkpoint
@@ -74,6 +74,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: If the file is missing, corrupt, or not a checkpoint of this program.
     """
     path = find_checkpoint(path)
+    if path.suffix.lower() == ".onnx":
+        raise UserError(
+            f"ckpt_path={shown(path)}: is an exported network, which cannot be trained or exported "
+            "again; give a .ckpt"
+        )
     not_ours = f"ckpt_path={shown(path)}: corrupt, or not a checkpoint of this program"
     try:
         checkpoint = load_tensors(path)

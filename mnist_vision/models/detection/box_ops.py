@@ -3,6 +3,8 @@
 Boxes are `[..., 4]` float32: x1, y1, x2, y2 in pixels, x2 and y2 exclusive.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -91,12 +93,35 @@ def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
     """
     # [..., i, j]: whether box i would be suppressed by box j, which is better.
     suppressed_by = (box_iou(boxes, boxes) > threshold).tril_(diagonal=-1)
+
+    def next_round(settled: Tensor) -> Tensor:
+        return is_valid & ~(suppressed_by & settled[..., None, :]).any(dim=-1)
+
+    if torch.compiler.is_exporting():
+        return _repeat_until_equal(next_round, is_valid)
     keep = is_valid
     while True:
         settled = keep
-        keep = is_valid & ~(suppressed_by & settled[..., None, :]).any(dim=-1)
+        keep = next_round(settled)
         if torch.equal(keep, settled):
             return keep
+
+
+def _repeat_until_equal(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Apply a function until nothing changes, as a loop inside the exported program.
+
+    Only there: in eager mode `torch.while_loop` compiles its functions first.
+    """
+
+    def is_changing(values: Tensor, is_changed: Tensor) -> Tensor:
+        return is_changed.clone()
+
+    def repeat(values: Tensor, is_changed: Tensor) -> tuple[Tensor, Tensor]:
+        following = function(values)
+        return following, (following != values).any()
+
+    first = (values.clone(), torch.ones((), dtype=torch.bool, device=values.device))
+    return torch.while_loop(is_changing, repeat, first)[0]  # type: ignore[no-any-return]
 
 
 def first_kept(keep: Tensor, num: int) -> tuple[Tensor, Tensor]:
@@ -117,7 +142,7 @@ def first_kept(keep: Tensor, num: int) -> tuple[Tensor, Tensor]:
 
 def pick(values: Tensor, indices: Tensor) -> Tensor:
     """Index each row: values `[B, N, *]` and indices `[B, S]` give `[B, S, *]`."""
-    rows = torch.arange(len(values), device=values.device)[:, None]
+    rows = torch.arange(values.shape[0], device=values.device)[:, None]
     return values[rows, indices]
 
 

@@ -10,7 +10,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import clip_boxes_to_image
 
 from mnist_vision.data.boxes import DigitBoxes
-from mnist_vision.data.mnist import NUM_CLASSES
+from mnist_vision.data.constants import NUM_CLASSES
 from mnist_vision.models.detection.box_ops import (
     IGNORED,
     POSITIVE,

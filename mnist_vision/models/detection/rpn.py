@@ -79,7 +79,7 @@ class RegionProposalNetwork(nn.Module):
         )
         # Channels of logits are anchors, those of codes are anchors times 4.
         logits = logits.permute(0, 2, 3, 1).flatten(1)
-        codes = codes.permute(0, 2, 3, 1).reshape(len(images), -1, 4)
+        codes = codes.permute(0, 2, 3, 1).reshape(images.shape[0], -1, 4)
         # In bfloat16, which mixed precision computes in, a box could be pixels off.
         return anchors.float(), logits.float(), codes.float()
 
@@ -99,12 +99,12 @@ class RegionProposalNetwork(nn.Module):
             `Tensor[B, P]` bool, false for padding.
         """
         logits, codes = logits.detach(), codes.detach()
-        num = min(self.pre_nms_top_n, len(anchors))
+        num = min(self.pre_nms_top_n, anchors.shape[0])
         indices = logits.topk(num).indices
         boxes = self.box_coder.decode_single(
             pick(codes, indices).flatten(0, 1), anchors[indices.flatten()]
         )
-        boxes = clip_boxes_to_image(boxes.view(len(logits), num, 4), image_size)
+        boxes = clip_boxes_to_image(boxes.view(logits.shape[0], num, 4), image_size)
         keep = greedy_nms(boxes, is_larger(boxes, MIN_SIZE), NMS_IOU)
         positions, is_proposal = first_kept(keep, self.post_nms_top_n)
         return pick(boxes, positions) * is_proposal[..., None], is_proposal

@@ -1,0 +1,91 @@
+"""Test the network of a checkpoint or of an ONNX file on all test images, and record the result."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_vision.common.accelerators import check_accelerator
+from mnist_vision.common.conf import CONF_DIR
+from mnist_vision.common.errors import FieldError, UserError
+from mnist_vision.common.files import shown
+from mnist_vision.common.instantiation import make
+from mnist_vision.common.quiet import quiet_libraries
+from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.measure import check_data, run_test
+from mnist_vision.inference.checkpoint_data import make_datamodule, merge_changes
+from mnist_vision.inference.loading import is_exported
+from mnist_vision.inference.onnx_classifier import OnnxClassifier
+from mnist_vision.inference.onnx_network import OnnxNetwork
+from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.record import Evaluation
+from mnist_vision.runs.summary import figure_lines
+from mnist_vision.training.checkpoints import read_checkpoint, rebuild_classifier
+
+log = logging.getLogger(__name__)
+
+
+def prepare(config: DictConfig) -> Callable[[], float]:
+    """Read a network, and check that it can be tested; write nothing.
+
+    Args:
+        config: The composed `conf/evaluate.yaml`; `ckpt_path` is a checkpoint or an ONNX file.
+
+    Returns:
+        What tests it, and returns the test accuracy. The figures equal those in the results of its
+        run.
+
+    Raises:
+        UserError: If the file cannot be used.
+    """
+    quiet_libraries()
+    OmegaConf.set_struct(config, False)
+    load = _load_exported if is_exported(config.ckpt_path) else _load_checkpoint
+    model, datamodule = load(config)
+    return partial(_test, model, datamodule, config)
+
+
+def _load_checkpoint(config: DictConfig) -> tuple[DigitClassifier, MNISTDataModule]:
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
+    checkpoint = read_checkpoint(config.ckpt_path)
+    model = rebuild_classifier(checkpoint, config.ckpt_path)
+    datamodule = make_datamodule(config, checkpoint)
+    check_data(model, datamodule)
+    return model, datamodule
+
+
+def _load_exported(config: DictConfig) -> tuple[DigitClassifier, MNISTDataModule]:
+    """Load an ONNX file, and by default MNIST, as the file does not name its data."""
+    if config.trainer.accelerator not in ("auto", "cpu"):
+        problem = "must be auto or cpu: ONNX files are tested on the CPU"
+        raise FieldError("trainer.accelerator", config.trainer.accelerator, problem)
+    config.trainer.accelerator = "cpu"
+    model = OnnxClassifier(OnnxNetwork(config.ckpt_path))
+    if "_target_" not in config.data:
+        config.data = merge_changes(OmegaConf.load(CONF_DIR / "data" / "mnist.yaml"), config.data)
+    datamodule: MNISTDataModule = make(config, "data")
+    if datamodule.gives_scenes:
+        raise UserError(
+            "data=mnist_scenes: ONNX files are tested on single digits; test the checkpoint, or "
+            "use data=mnist"
+        )
+    return model, datamodule
+
+
+def _test(model: DigitClassifier, datamodule: MNISTDataModule, config: DictConfig) -> float:
+    outcome = run_test(model, datamodule, accelerator=config.trainer.accelerator)
+    evaluation = Evaluation(
+        architecture=model.architecture,
+        ckpt_path=str(Path(config.ckpt_path).expanduser().resolve()),
+        test=outcome.figures(),
+        seconds={"test": outcome.seconds},
+    )
+    path = RunDirectory(config.output_dir).write(evaluation, outcome.to_record())
+    log.info("%s from %s", model.architecture, shown(config.ckpt_path))
+    for line in figure_lines(evaluation.test):
+        log.info(line)
+    log.info("results            %s", shown(path))
+    return evaluation.test.accuracy

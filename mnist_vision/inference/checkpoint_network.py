@@ -1,0 +1,54 @@
+"""A network in a checkpoint, run by torch on the CPU."""
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mnist_vision.inference.checkpoint_data import is_trained_on_scenes
+from mnist_vision.inference.network import Images, Outputs
+from mnist_vision.inference.raw_outputs import read_outputs
+from mnist_vision.training.checkpoints import read_checkpoint, rebuild_classifier
+
+
+class TorchNetwork:
+    """A network that torch runs, on the CPU and in float32.
+
+    Args:
+        outputs: Computes what `DigitClassifier.outputs` does.
+        architecture: Name of the architecture.
+        is_for_scenes: Whether it was trained on images of several digits.
+    """
+
+    def __init__(
+        self, outputs: Callable[[Tensor], dict[str, Tensor]], architecture: str, is_for_scenes: bool
+    ) -> None:
+        self._outputs = outputs
+        self.architecture = architecture
+        self.is_for_scenes = is_for_scenes
+
+    @torch.inference_mode()
+    def __call__(self, images: Images) -> Outputs:
+        """Classify images; see `Network`."""
+        # As in the test. It holds for the thread that calls.
+        torch.set_flush_denormal(True)
+        tensors = self._outputs(torch.tensor(images))
+        return read_outputs({name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+class CheckpointNetwork(TorchNetwork):
+    """The network of a checkpoint.
+
+    Args:
+        path: The file; `~` is the home folder.
+
+    Raises:
+        UserError: If the file is missing, corrupt, or not a checkpoint of this program.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        checkpoint = read_checkpoint(path)
+        model = rebuild_classifier(checkpoint, path)
+        is_for_scenes = is_trained_on_scenes(checkpoint, os.fspath(path))
+        super().__init__(model.outputs, model.architecture, is_for_scenes)

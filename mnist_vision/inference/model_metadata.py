@@ -1,0 +1,70 @@
+"""What an exported file says about its network. Importing it does not import torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from mnist_vision.common.errors import UserError
+from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES
+
+# The key that only files of this program have, and the version of what is described here.
+_FORMAT_KEY = "mnist_vision_format"
+_FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What an exported file says about its network.
+
+    Args:
+        architecture: Name of the architecture.
+        is_for_scenes: Whether it was trained on images of several digits.
+        precision: "float32" or "int8".
+        test_accuracy: Accuracy on the test images, in [0, 1], if it is known.
+        commit: Commit of the program that trained it, if it is known.
+    """
+
+    architecture: str
+    is_for_scenes: bool
+    precision: str = "float32"
+    test_accuracy: float | None = None
+    commit: str | None = None
+
+    def to_texts(self) -> dict[str, str]:
+        """Write it as texts by name; what is not known is left out."""
+        size = "H, W" if self.is_for_scenes else f"{IMAGE_SIZE}, {IMAGE_SIZE}"
+        texts = {
+            _FORMAT_KEY: _FORMAT,
+            "architecture": self.architecture,
+            "classes": ",".join(map(str, range(NUM_CLASSES))),
+            "input": f"images: float32 [B, 1, {size}] in [0, 1], bright digits on black; "
+            "normalisation and resizing are part of the network",
+            "is_for_scenes": str(self.is_for_scenes).lower(),
+            "precision": self.precision,
+        }
+        if self.test_accuracy is not None:
+            texts["test_accuracy"] = str(self.test_accuracy)
+        if self.commit is not None:
+            texts["commit"] = self.commit
+        return texts
+
+    @classmethod
+    def read(cls, texts: Mapping[str, str], where: str) -> Self:
+        """Read from the texts of a file what is needed to use it: the first two fields.
+
+        Args:
+            texts: Texts by name.
+            where: Names the file, for the error.
+
+        Raises:
+            UserError: If another program or another version wrote them.
+        """
+        if _FORMAT_KEY not in texts:
+            raise UserError(f"{where}: was not written by mnist_vision.export")
+        architecture, is_for_scenes = texts.get("architecture", ""), texts.get("is_for_scenes", "")
+        is_known = architecture.isidentifier() and is_for_scenes in ("true", "false")
+        if texts[_FORMAT_KEY] != _FORMAT or not is_known:
+            raise UserError(
+                f"{where}: was written by another version of mnist_vision.export; export it again"
+            )
+        return cls(architecture, is_for_scenes == "true")
