@@ -9,10 +9,11 @@ PIP := $(BIN)/python -m pip install $(if $(MAKE_TERMOUT),,--quiet) --disable-pip
 	--constraint constraints.txt
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+SERVE := $(VENV)/.installed-serve
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train lab compare test chaos check format benchmark tensorboard clean
+.PHONY: help install train lab compare serve test chaos check format benchmark tensorboard clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +32,11 @@ $(DEV): $(BASE)
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+# The page, and reading exported networks: another 0.1 GB.
+$(SERVE): $(BASE)
+	$(PIP) --editable '.[serve,onnx]'
+	@touch $@
+
 train: $(BASE) ## Train a CNN on MNIST and test it (about 3 minutes)
 	$(BIN)/python -m mnist_vision.train $(ARGS)
 
@@ -42,7 +48,10 @@ lab: $(BASE) ## Train the lab's four networks and compare them in one report (ab
 compare: $(BASE) ## Compare all runs in one report
 	$(BIN)/python -m mnist_vision.compare $(ARGS)
 
-test: $(DEV) ## Run the tests, with the real data (about 10 minutes)
+serve: $(SERVE) ## Draw digits in the browser; each trained network reads them
+	$(BIN)/python -m mnist_vision.serve $(ARGS)
+
+test: $(DEV) ## Run the tests, with the real data (about 12 minutes)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 chaos: $(DEV) ## Harm real runs at random; each must end as if nothing had happened (20 minutes)
