@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -67,6 +68,21 @@ def mnist_root() -> str:
     root: str = composed().data.root
     ensure_mnist(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def trained_cnn(mnist_root: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a CNN that reads 99 % of MNIST; trained once, whatever the processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which the processes of this session share
+    run_dir = folder / "trained_cnn"
+    with FileLock(folder / "trained_cnn.lock"):
+        if not (run_dir / "results.json").exists():
+            settings = ["experiment=speedrun", "logger=null", f"hydra.run.dir={run_dir}"]
+            command = [sys.executable, "-m", "mnist_vision.train", *settings]
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return run_dir / "checkpoints" / "best.ckpt"
 
 
 def composed(*overrides: str, config_name: str = "train") -> DictConfig:

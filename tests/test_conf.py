@@ -13,7 +13,7 @@ from hydra.utils import get_object, instantiate
 from lightning import Trainer
 from omegaconf import OmegaConf
 
-from mnist_vision.cli.limits import LIMITS, check_limits
+from mnist_vision.cli.limits import LIMITS, LIMITS_OF_COMMANDS, check_limits
 from mnist_vision.common.conf import CONF_DIR
 from tests.conftest import composed
 
@@ -84,7 +84,10 @@ def test_every_experiment_says_what_it_is_and_how_it_was_measured(experiment):
     assert "cores" in comments
 
 
-@pytest.mark.parametrize("name", ["evaluate", "benchmark"])
+COMMANDS = ["evaluate", "predict", "export", "serve", "benchmark"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_other_commands_compose(name):
     check_targets(composed(config_name=name))
 
@@ -97,7 +100,10 @@ def test_a_model_brings_its_recipe_and_gives_way_to_overrides():
 
 
 def test_every_limit_is_on_a_setting_that_exists():
-    everything = [*map(composed, CHOICES), composed(config_name="benchmark")]
+    commands = {name: composed(config_name=name) for name in COMMANDS}
+    for name, limits in LIMITS_OF_COMMANDS.items():
+        assert limits.keys() <= commands[name].keys()
+    everything = [*map(composed, CHOICES), *commands.values()]
     for key in LIMITS:
         group, _, name = key.rpartition(".")
         holders = [OmegaConf.select(config, group) if group else config for config in everything]

@@ -20,6 +20,7 @@ LAYERS = [
     {"models", "runs"},
     {"evaluation"},
     {"training"},
+    {"inference"},
     {"sweeps", "report", "benchmarks"},
     {"cli"},
     COMMANDS,

@@ -120,5 +120,5 @@ def test_console_scripts_answer(name, tmp_path):
 
 def test_make_help_lists_what_there_is():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("train", "lab", "compare", "test", "install", "check", "benchmark"):
+    for target in ("train", "lab", "compare", "test", "install", "check", "benchmark", "serve"):
         assert f"make {target} " in done.stdout

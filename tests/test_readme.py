@@ -1,8 +1,11 @@
 """Every command of the README runs, and so does the architecture it adds: in small."""
 
 import importlib.metadata
+import json
 import re
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from mnist_vision.models.pretrained.fine_tuning import PretrainedClassifier
 from tests.conftest import ROOT, put_in_place_of_mnist
+from tests.inference.pens import SEVEN, THREE, drawn
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
@@ -61,7 +65,8 @@ def made_small(arguments):
 
 
 def test_every_command_is_of_a_kind_that_is_tested_here():
-    kinds = (TRAIN, "python -m mnist_vision.evaluate ", "python -m mnist_vision.compare", "make ")
+    names = ("train", "evaluate", "predict", "export", "serve", "compare")
+    kinds = (*(f"python -m mnist_vision.{name}" for name in names), "make ", "pip ", "curl ")
     assert [line for line in LINES if line and not line.startswith(kinds)] == []
     assert len(commands(TRAIN)) > 15
     assert len(EXPERIMENTS) > 5
@@ -128,6 +133,61 @@ def test_a_sweep_that_is_extended_and_a_run_that_is_continued_tested_and_compare
     assert (tmp_path / "outputs" / "report" / "report.html").is_file()
 
 
+@pytest.fixture
+def used(few_digits, run_task, tmp_path):
+    """A run, and pictures by the names of the README; puts the run into a line."""
+    assert run_task("model=cnn", *SMALL)[0] == 0
+    (run,) = tmp_path.glob("outputs/cnn/*")
+    (tmp_path / "scans").mkdir()
+    for name in ("photo.jpg", "a.png", "sum.png", "digit.png", "scans/1.jpg", "scans/2.jpg"):
+        drawn((THREE, (20, 20, 80, 120)), (SEVEN, (120, 20, 180, 120))).save(tmp_path / name)
+    return lambda text: text.replace("outputs/cnn/...", str(run))
+
+
+def test_what_was_trained_is_exported_and_reads_pictures(used, run_here, tmp_path, monkeypatch):
+    lines = commands("python -m mnist_vision.export ") + commands("python -m mnist_vision.predict ")
+    assert len(lines) == 6
+    for line in lines:
+        command, _, picture = used(line).partition(" < ")
+        _, _, module, *arguments = shlex.split(command)
+        with open(tmp_path / (picture or "photo.jpg")) as standard_input:
+            monkeypatch.setattr(sys, "stdin", standard_input)
+            code, output = run_here(module.removeprefix("mnist_vision."), *arguments)
+        assert code == 0, output.err
+
+
+def test_the_library_call(used, tmp_path, monkeypatch, capsys):
+    (block,) = [block for language, block in BLOCKS if "import load_predictor" in block]
+    monkeypatch.chdir(tmp_path)
+    exec(used(block), {})
+    first, several = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d 0\.\d+ \(.*\)", first)
+    assert re.fullmatch(r"\[\d, \d\]", several)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_asks_the_server(used, tmp_path):
+    (line,) = commands("python -m mnist_vision.serve")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    _, *arguments = shlex.split(used(line).replace("8001", port))
+    server = subprocess.Popen([sys.executable, *arguments], cwd=tmp_path, stdout=subprocess.PIPE)
+    try:
+        while b"draw at" not in server.stdout.readline():
+            assert server.poll() is None
+        for line in commands("curl "):
+            command = [*shlex.split(line.replace("8001", port)), "--silent", "--fail"]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+            answer = json.loads(done.stdout)
+            if "predict" in line:
+                keys = ("name", "digit", "confidence", "probabilities", "milliseconds", "digits")
+                assert set(answer["models"][0]) == set(keys)
+                assert set(answer) == {"width", "height", "models"}
+    finally:
+        server.kill()
+        server.communicate()
+
+
 @pytest.mark.parametrize("line", commands("make "))
 def test_make(line):
     """Without running it: the commands behind it are run by the other tests."""
@@ -159,7 +219,7 @@ def test_make_lab_trains_what_there_is_and_reports_the_rest(
 
 def test_the_extras_it_names_are_there():
     named = ",".join(re.findall(r"pip install -e '\.\[([\w,]+)\]'", README))
-    assert set(named.split(",")) >= {"optuna", "mlflow", "wandb"}
+    assert set(named.split(",")) >= {"optuna", "mlflow", "wandb", "onnx"}
     assert set(named.split(",")) <= set(
         importlib.metadata.metadata("mnist_vision").get_all("Provides-Extra")
     )
@@ -169,8 +229,8 @@ def test_the_architecture_it_adds_works(tmp_path, mnist_root):
     for folder in ("mnist_vision", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     added = []
-    for language, block in BLOCKS:
-        if language in ("python", "yaml"):
+    for _, block in BLOCKS:
+        if block.startswith(("# mnist_vision/", "# conf/")):
             path, _, content = block.removeprefix("# ").partition("\n")
             assert not (ROOT / path).exists()
             (tmp_path / path).write_text(content)

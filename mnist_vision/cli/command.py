@@ -109,7 +109,7 @@ class HydraTask:
         from mnist_vision.cli.limits import check_limits
 
         check_keys(config, self._command)
-        check_limits(config)
+        check_limits(config, self._command)
         return _run(lambda: self._task(config)())
 
 

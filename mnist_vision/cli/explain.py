@@ -118,7 +118,10 @@ def _explain_syntax(argument: str) -> str:
 def _how_to_quote(key: str, value: str) -> str:
     if not value.isprintable():
         return ""
-    return f"; if it is text, type {shlex.quote(f'{key}={quoted(value)}')}"
+    typed = quoted(value)
+    if re.fullmatch(r"\[.*\]", value):
+        typed = f"[{','.join(map(quoted, value[1:-1].split(',')))}]"
+    return f"; if it is text, type {shlex.quote(f'{key}={typed}')}"
 
 
 def _printable(text: str) -> str:

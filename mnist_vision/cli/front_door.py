@@ -64,7 +64,7 @@ class FrontDoor(Callback):
 
             check_overrides(self.call.overrides, config, self.call.command)
             check_keys(config, self.call.command)
-            check_limits(config)
+            check_limits(config, self.call.command)
             if OmegaConf.select(config, "sweep.resume"):
                 raise UserError(
                     f"sweep.resume={config.sweep.resume}: resumes a sweep; add --multirun"
@@ -78,7 +78,7 @@ class FrontDoor(Callback):
             from mnist_vision.sweeps.sweep import Sweep
 
             check_overrides(self.call.overrides, config, self.call.command)
-            check_limits(config)
+            check_limits(config, self.call.command)
             self.call.sweep = Sweep(self.call.command, config, self.call.overrides, self.call.held)
 
 
@@ -101,8 +101,8 @@ def _prepare_run(config: DictConfig, call: Invocation) -> None:
     if resumed is not None:
         check_unchanged(resumed.settings, config)
         resumes = resumed.directory is not None and directory.is_same(resumed.directory)
-    if overwrite and config.get("ckpt_path") and directory.holds(config.ckpt_path):
-        raise UserError(f"overwrite=true: would delete ckpt_path={shown(config.ckpt_path)}")
+    if overwrite:
+        _check_kept(config, directory)
     if os.path.expandvars(directory.path) != str(directory.path):
         raise UserError(
             f"hydra.run.dir={shown(directory.path)}: holds the name of an environment variable, "
@@ -122,6 +122,15 @@ def _prepare_run(config: DictConfig, call: Invocation) -> None:
     if is_first:
         call.held.enter_context(directory.take(resumes=resumes, overwrite=overwrite))
     call.log_file = directory.path / f"{config.hydra.job.name}.log"
+
+
+def _check_kept(config: DictConfig, directory: RunDirectory) -> None:
+    """Refuse to delete what the command reads: a path, or a list of paths."""
+    for key in ("ckpt_path", "input"):
+        value = config.get(key) or []
+        for path in [value] if isinstance(value, str) else value:
+            if directory.holds(str(path)):
+                raise UserError(f"overwrite=true: would delete {key}={shown(str(path))}")
 
 
 def _task_config(config: DictConfig, directory: RunDirectory) -> DictConfig:

@@ -40,14 +40,26 @@ LIMITS: dict[str, Any] = {
     # A share of the batches, or their number.
     "trainer.limit_train_batches": Positive,
     "trainer.limit_val_batches": Positive,
-    # The benchmark's.
-    "precision": Literal["32-true", "bf16-mixed"],
-    "repeats": Count,
+}
+# Settings of single commands; those of one name may differ.
+LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {
+    "benchmark": {"precision": Literal["32-true", "bf16-mixed"], "repeats": Count},
+    "export": {
+        "output": str | None,
+        "format": Literal["onnx", "pt2"],
+        "precision": Literal["float32", "int8"],
+    },
+    "predict": {"digits": Literal["one", "many"], "show": bool},
+    "serve": {"port": Annotated[int, Field(ge=1, le=65535)]},
 }
 
 
-def check_limits(config: DictConfig) -> None:
+def check_limits(config: DictConfig, command: str = "train") -> None:
     """Check those settings of `LIMITS` that the configuration has.
+
+    Args:
+        config: The composed configuration.
+        command: Name of the command, for `LIMITS_OF_COMMANDS`.
 
     Raises:
         FieldError: Naming the first setting that is out of range, its value and the range.
@@ -56,7 +68,7 @@ def check_limits(config: DictConfig) -> None:
     if not isinstance(config.get("sweep", config), DictConfig):
         problem = "is not a group; set sweep.resume=true to resume, or search=NAME to search"
         raise FieldError("sweep", config.sweep, problem)
-    for key, allowed in LIMITS.items():
+    for key, allowed in (LIMITS | LIMITS_OF_COMMANDS.get(command, {})).items():
         group, _, name = key.rpartition(".")
         holder = OmegaConf.select(config, group) if group else config
         if holder is not None and name in holder:

@@ -24,6 +24,8 @@ from mnist_vision.runs.file_names import (
     CHECKPOINTS,
     EVALUATION_FILE,
     JOB_FILE,
+    PREDICTED_CSV,
+    PREDICTED_JSONL,
     PREDICTIONS_FILE,
     RESULTS_FILE,
 )
@@ -37,12 +39,13 @@ Kind = TypeVar("Kind", bound="FileRecord")
 
 # Other files of runs: logs, files of loggers, a profile, and runs of the benchmark.
 _OTHERS = (
-    "train*.log", "evaluate.log", "benchmark.log", ".hydra", "tensorboard", "csv", "mlflow.db",
-    "mlflow.db-*", "mlflow_artifacts", "wandb", "results_epoch_*.json", "results_damaged*.json",
-    "*-profile.txt", "speedrun_*",
+    "train*.log", "evaluate.log", "predict.log", "export.log", "serve.log", "benchmark.log",
+    ".hydra", "tensorboard", "csv", "mlflow.db", "mlflow.db-*", "mlflow_artifacts", "wandb",
+    "results_epoch_*.json", "results_damaged*.json", "*-profile.txt", "speedrun_*",
+    PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png",
 )  # fmt: skip
 # A directory with one of these holds a run.
-_SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, f"{CHECKPOINTS}/*.ckpt")
+_SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, PREDICTED_CSV, f"{CHECKPOINTS}/*.ckpt")
 
 
 def find_checkpoint(ckpt_path: str | os.PathLike[str]) -> Path:
@@ -58,7 +61,8 @@ def find_checkpoint(ckpt_path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
     raise UserError(
-        f"ckpt_path={shortened(shown(ckpt_path))}: {problem}; give a .ckpt file of a run"
+        f"ckpt_path={shortened(shown(ckpt_path))}: {problem}; give a .ckpt file of a run, or an "
+        ".onnx file of mnist_vision.export"
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import write_atomically
-from mnist_vision.data.mnist import MISSED, NUM_CLASSES
+from mnist_vision.data.constants import MISSED, NUM_CLASSES
 
 Digits = NDArray[np.int64]
 

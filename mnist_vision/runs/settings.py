@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import shown
 
 # Where a run writes and how it was started.
 _NOT_SETTINGS = ("hydra", "sweep", "ckpt_path", "overwrite", "output_dir")
-_PATHS = ("ckpt_path", "data.root", "model.weights")
+_PATHS = ("ckpt_path", "output", "data.root", "model.weights")
 OUTPUT_DIR = "${output_dir}"
 # Settings that may change when a run is resumed. A key stands for all keys below it.
 MAY_CHANGE = (
@@ -171,11 +171,19 @@ def make_paths_absolute(config: DictConfig, folder: str) -> None:
     """
     for key in _PATHS:
         value = OmegaConf.select(config, key)
-        if isinstance(value, str) and not value.startswith("~"):
-            path = os.path.join(folder, value)
-            # Weights may be a name.
-            if key != "model.weights" or os.path.exists(path):
-                OmegaConf.update(config, key, path)
+        values = value if isinstance(value, ListConfig) else [value]
+        absolute = [_absolute(key, each, folder) for each in values]
+        if absolute != values:
+            OmegaConf.update(config, key, absolute if values is value else absolute[0])
+
+
+def _absolute(key: str, value: Any, folder: str) -> Any:
+    """Make one value of a setting absolute, if it is a relative path."""
+    if not isinstance(value, str) or value.startswith("~"):
+        return value
+    path = os.path.join(folder, value)
+    # Weights may be a name.
+    return path if key != "model.weights" or os.path.exists(path) else value
 
 
 def typed_overrides(overrides: Any) -> list[str]:

@@ -32,4 +32,4 @@ def test_a_setting_that_is_a_choice_is_answered_with_the_choices():
     with pytest.raises(
         FieldError, match=r"^precision=16-mixed: must be one of 32-true, bf16-mixed$"
     ):
-        check_limits(OmegaConf.create({"precision": "16-mixed"}))
+        check_limits(OmegaConf.create({"precision": "16-mixed"}), "benchmark")

@@ -26,7 +26,7 @@ def test_a_checkpoint_that_is_no_file_is_refused_with_the_reason(tmp_path, monke
     }.items():
         with pytest.raises(UserError) as refused:
             find_checkpoint(path)
-        assert str(refused.value) == f"ckpt_path={path}: {reason}; give a .ckpt file of a run"
+        assert str(refused.value).startswith(f"ckpt_path={path}: {reason}; give a .ckpt file")
     with pytest.raises(
         UserError, match=r"\(5,000 characters\): .*\(File name too long\)"
     ) as refused:

@@ -1,0 +1,205 @@
+"""Read the digits of pictures with one trained network, or with several."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES
+from mnist_vision.inference.loading import load_network
+from mnist_vision.inference.network import Detections, Network, Outputs
+from mnist_vision.inference.picture_reading import Pixels, Source, read_picture
+from mnist_vision.inference.preparation import Box, PreparedPicture, View, prepare
+
+# A network for scenes was trained on canvases of 64 pixels and more: a digit gets such a margin.
+_SCENE_MARGIN = 18
+# The score from which on a box of a scene counts, as in the test's `sequence_accuracy`.
+_LEAST_SCORE = 0.5
+# Boxes of two digits that overlap more are of the same place.
+_SAME_PLACE_IOU = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A digit that was read in a picture.
+
+    Args:
+        digit: 0 to 9.
+        confidence: The probability of `digit`.
+        probabilities: `[10]` float32, the sum of which is 1.
+        box: Of the digit in the picture: x1, y1, x2, y2 in pixels; a detector's box if there is
+            one, or else that of the ink.
+        shown: `[H, W]` uint8: what the network was shown, white on black; 28x28, but for a digit
+            that a detector found in a scene.
+    """
+
+    digit: int
+    confidence: float
+    probabilities: NDArray[np.float32]
+    box: Box
+    shown: Pixels
+
+
+class Predictor:
+    """Reads digits with a network or, with several, by the mean of their probabilities.
+
+    Args:
+        networks: At least one.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = networks
+
+    @property
+    def name(self) -> str:
+        """The architecture, or the architectures joined by "+"."""
+        return "+".join(network.architecture for network in self._networks)
+
+    @property
+    def gives_boxes(self) -> bool:
+        """Whether one of the networks is a detector."""
+        blank = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        return any(_run(network, blank).detections is not None for network in self._networks)
+
+    def __call__(self, picture: Source) -> Prediction | None:
+        """Read the digit of a picture.
+
+        Args:
+            picture: A path, the bytes of a file, a Pillow image or an array; see `read_picture`.
+
+        Returns:
+            What was read; None if there is no digit.
+
+        Raises:
+            UserError: If the picture cannot be read.
+        """
+        (found,) = self.answer([prepare(read_picture(picture))])
+        return found[0] if found else None
+
+    def read(self, picture: Source) -> list[Prediction]:
+        """Read several digits of a picture, line by line from left to right; see `__call__`."""
+        (found,) = self.answer([prepare(read_picture(picture), several=True)])
+        return found
+
+    def answer(self, pictures: Sequence[PreparedPicture]) -> list[list[Prediction]]:
+        """Read the digits of prepared pictures.
+
+        Returns:
+            The digits of each picture; none where there is no ink, or no network finds a digit.
+        """
+        scenes = [picture.scene for picture in pictures]
+        if len(self._networks) == 1 and self._networks[0].is_for_scenes and any(scenes):
+            return [self._read_scene(scene) for scene in scenes]
+        views = [view for picture in pictures for view in picture.digits]
+        predictions = iter(self._classify(views) if views else [])
+        answers = [[next(predictions) for _ in picture.digits] for picture in pictures]
+        return [[each for each in answer if each is not None] for answer in answers]
+
+    def _classify(self, views: Sequence[View]) -> list[Prediction | None]:
+        """Classify digits; None for those that every network misses."""
+        images = np.stack([view.image for view in views])
+        outputs = [_run(network, images) for network in self._networks]
+        probabilities = np.stack([each.probabilities for each in outputs]).mean(axis=0)
+        is_missed = np.all([each.is_missed for each in outputs], axis=0)
+        detections = next((each.detections for each in outputs if each.detections), None)
+        predictions: list[Prediction | None] = []
+        for index, view in enumerate(views):
+            digit = int(probabilities[index].argmax())
+            confidence = float(probabilities[index, digit])
+            box = _box_of(digit, view, detections[index]) if detections else view.box
+            found = Prediction(digit, confidence, probabilities[index], box, view.image)
+            predictions.append(None if is_missed[index] else found)
+        return predictions
+
+    def _read_scene(self, scene: View | None) -> list[Prediction]:
+        """Read the digits that a detector finds in a view."""
+        if scene is None:
+            return []
+        outputs = self._networks[0](_to_unit_range(scene.image[None]))
+        assert outputs.detections is not None
+        (found,) = outputs.detections
+        predictions = []
+        for box, probabilities in _places(found):
+            digit = int(probabilities.argmax())
+            x1, y1, x2, y2 = box.round().astype(int)
+            shown = scene.image[max(y1, 0) : y2, max(x1, 0) : x2]
+            predictions.append(
+                Prediction(
+                    digit,
+                    float(probabilities[digit]),
+                    probabilities,
+                    scene.to_picture(box),
+                    shown,
+                )
+            )
+        return sorted(predictions, key=lambda each: each.box[0] + each.box[2])
+
+
+def load_predictor(*paths: str | os.PathLike[str]) -> Predictor:
+    """Load trained networks.
+
+    Args:
+        paths: Checkpoints or ONNX files; of several, the mean of their probabilities counts.
+
+    Raises:
+        UserError: If a file is missing, corrupt, or not one of this program.
+    """
+    if not paths:
+        raise TypeError("load_predictor needs the path of a checkpoint or of an ONNX file")
+    return Predictor([load_network(path) for path in paths])
+
+
+def _run(network: Network, images: Pixels) -> Outputs:
+    """Classify images `[B, 28, 28]`; a network for scenes sees each on a larger canvas."""
+    if not network.is_for_scenes:
+        return network(_to_unit_range(images))
+    margin = _SCENE_MARGIN
+    outputs = network(_to_unit_range(np.pad(images, ((0, 0), (margin,) * 2, (margin,) * 2))))
+    moved = [
+        Detections(each.boxes - margin, each.labels, each.scores)
+        for each in outputs.detections or []
+    ]
+    return Outputs(outputs.probabilities, outputs.is_missed, moved or None)
+
+
+def _to_unit_range(images: Pixels) -> NDArray[np.float32]:
+    """Convert bytes `[B, H, W]` to what networks take: `[B, 1, H, W]` in [0, 1]."""
+    scaled: NDArray[np.float32] = images[:, None].astype(np.float32)
+    scaled /= 255
+    return scaled
+
+
+def _box_of(digit: int, view: View, detections: Detections) -> Box:
+    """Get the best box of a digit in the picture, or that of the ink if there is none."""
+    boxes = detections.boxes[detections.labels == digit]
+    return view.to_picture(boxes[0]) if len(boxes) else view.box
+
+
+def _places(found: Detections) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Group the boxes of a scene by place: the best box there, and the probability of each digit.
+
+    A detector suppresses the boxes of each digit alone, so a place may have boxes of several. Their
+    scores are scaled so that their sum is 1.
+    """
+    places: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
+        for best, scores in places:
+            if _iou(best, box) > _SAME_PLACE_IOU:
+                scores[label] = max(scores[label], score)
+                break
+        else:
+            if score >= _LEAST_SCORE:
+                scores = np.zeros(NUM_CLASSES, np.float32)
+                scores[label] = score
+                places.append((box, scores))
+    return [(box, scores / scores.sum()) for box, scores in places]
+
+
+def _iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Compute the intersection over union of two boxes `[4]`."""
+    low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
+    shared = float(np.prod((high - low).clip(0)))
+    areas = sum(float(np.prod(box[2:] - box[:2])) for box in (first, second))
+    return shared / max(areas - shared, 1e-9)

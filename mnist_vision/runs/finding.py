@@ -1,0 +1,54 @@
+"""Find completed runs below a folder. Imports no torch."""
+
+import os
+from pathlib import Path
+
+from mnist_vision.common.errors import UserError
+from mnist_vision.common.files import shown
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.file_names import RESULTS_FILE
+from mnist_vision.runs.record import Results
+
+
+def best_runs(folder: Path) -> dict[str, RunDirectory]:
+    """Find the run of each architecture with the best validation accuracy.
+
+    A run counts if its best checkpoint is there, and if it validated on all validation images,
+    unlike runs of `debug=smoke` and `debug=overfit`.
+
+    Args:
+        folder: The folder that runs lie in, at any depth.
+
+    Returns:
+        Runs by architecture, the best one first.
+
+    Raises:
+        UserError: If there is none.
+    """
+    best: dict[str, tuple[float, RunDirectory]] = {}
+    for name, _, files in sorted(os.walk(folder)):
+        directory = RunDirectory(name)
+        if RESULTS_FILE not in files or not directory.best_checkpoint.exists():
+            continue
+        results = directory.find(Results)
+        if results is None or not _is_validated(results):
+            continue
+        accuracy, _ = best.get(results.architecture, (-1.0, directory))
+        if results.best.val_accuracy > accuracy:
+            best[results.architecture] = results.best.val_accuracy, directory
+    if not best:
+        raise UserError(
+            f"{shown(folder)}: no completed run in it; train one with python -m "
+            "mnist_vision.train, or name a checkpoint with ckpt_path=FILE"
+        )
+    ranked = sorted(best.items(), key=lambda item: item[1][0], reverse=True)
+    return {architecture: directory for architecture, (_, directory) in ranked}
+
+
+def _is_validated(results: Results) -> bool:
+    trainer = (results.settings or {}).get("trainer")
+    if not isinstance(trainer, dict):  # of the first version, or damaged
+        return trainer is None
+    limit = trainer.get("limit_val_batches")  # 1 is one batch, and 1.0 is all of them
+    is_all = limit is None or (isinstance(limit, float) and limit == 1.0)
+    return is_all and not trainer.get("overfit_batches")
