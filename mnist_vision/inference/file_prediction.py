@@ -95,15 +95,9 @@ def _predict(
                 sheets.add(read.file, read.thumbnail, predictions)
         sheets.close()
         writer.close()
-    for line in tabulate(
-        table, ("file", "digit", "confidence"), tablefmt="plain", disable_numparse=True
-    ).splitlines():
-        log.info(line)
-    if num_rows > len(table):
-        log.info(_MORE, f"{num_rows - len(table):,}", PREDICTED_CSV)
+    more = num_rows - len(table)
     num_read = len(pictures) - len(failures)
-    log.info("digits             %s in %s pictures", f"{num_digits:,}", f"{num_read:,}")
-    log.info("predictions        %s", shown(folder / PREDICTED_CSV))
+    _report(folder, table, more, f"{num_digits:,} in {num_read:,} pictures")
     for problem in failures[:_MOST_LINES]:
         log.warning(printable(problem))
     if len(failures) > _MOST_LINES:
@@ -113,6 +107,18 @@ def _predict(
             f"{len(failures):,} of {len(pictures):,} pictures could not be read; see the lines "
             "above"
         )
+
+
+def _report(folder: Path, table: list[tuple[str, str, str]], more: int, digits: str) -> None:
+    """Show the first digits that were read, how many there are, and where all are."""
+    headers = ("file", "digit", "confidence")
+    text = tabulate(table, headers, tablefmt="plain", disable_numparse=True)
+    for line in text.splitlines():
+        log.info(line)
+    if more:
+        log.info(_MORE, f"{more:,}", PREDICTED_CSV)
+    log.info("digits             %s", digits)
+    log.info("predictions        %s", shown(folder / PREDICTED_CSV))
 
 
 def _read_all(
