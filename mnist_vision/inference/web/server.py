@@ -81,13 +81,16 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_api(app: FastAPI, models: Sequence[ServedModel], queue: WorkQueue) -> None:
+    # Once, before the server starts: it runs each network, which two threads must not do at once.
+    descriptions = [_describe(model) for model in models]
+
     @app.get("/health")
     async def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
     @app.get("/api/models")
     async def list_models() -> JSONResponse:
-        return JSONResponse({"models": [_describe(model) for model in models]})
+        return JSONResponse({"models": descriptions})
 
     @app.post("/api/predict")
     async def predict(request: Request, digits: Literal["one", "many"] = "many") -> JSONResponse:
