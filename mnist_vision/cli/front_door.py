@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from mnist_vision.cli.explain import explain
 from mnist_vision.cli.known_keys import check_keys, check_overrides
@@ -127,9 +127,9 @@ def _prepare_run(config: DictConfig, call: Invocation) -> None:
 def _check_kept(config: DictConfig, directory: RunDirectory) -> None:
     """Refuse to delete what the command reads: a path, or a list of paths."""
     for key in ("ckpt_path", "input"):
-        value = config.get(key) or []
-        for path in [value] if isinstance(value, str) else value:
-            if directory.holds(str(path)):
+        value = config.get(key)
+        for path in value if isinstance(value, ListConfig) else [value]:
+            if path is not None and directory.holds(str(path)):
                 raise UserError(f"overwrite=true: would delete {key}={shown(str(path))}")
 
 

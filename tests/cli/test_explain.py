@@ -117,6 +117,13 @@ def test_a_value_outside_the_grammar_is_shown_as_it_can_be_typed(value):
     assert OmegaConf.create({"ckpt_path": override.value()}).ckpt_path == value
 
 
+def test_each_value_of_a_list_is_quoted_alone():
+    line = explained_override("input=[~/a.png,b c.png]")
+    (argument,) = shlex.split(line.partition("; if it is text, type ")[2])
+    override = OverridesParser.create().parse_override(argument)
+    assert list(OmegaConf.create({"input": override.value()}).input) == ["~/a.png", "b c.png"]
+
+
 def test_a_value_of_two_lines_is_one_line():
     assert explained_override("ckpt_path=a\nb") == (r"ckpt_path=a\nb: Hydra cannot parse the value")
 
