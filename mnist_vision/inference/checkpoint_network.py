@@ -16,7 +16,7 @@ class TorchNetwork:
     """A network that torch runs, on the CPU and in float32.
 
     Args:
-        outputs: Computes what `DigitClassifier.outputs` does.
+        outputs: `DigitClassifier.outputs`, or an exported program of it.
         architecture: Name of the architecture.
         is_for_scenes: Whether it was trained on images of several digits.
     """

@@ -45,7 +45,7 @@ MAX_LOSS = 0.01  # of test accuracy by int8
 
 @dataclass(frozen=True)
 class _Job:
-    """What is exported.
+    """A checkpoint, and the file that it is exported to.
 
     Args:
         ckpt_path: The checkpoint.

@@ -1,4 +1,4 @@
-"""What an exported file says about its network. Importing it does not import torch."""
+"""The metadata of an exported file. Importing it does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Self
 from mnist_vision.common.errors import UserError
 from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES
 
-# The key that only files of this program have, and the version of what is described here.
+# The key that marks files of this program, and the version of this metadata.
 _FORMAT_KEY = "mnist_vision_format"
 _FORMAT = "1"
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What an exported file says about its network.
+    """The metadata of an exported file.
 
     Args:
         architecture: Name of the architecture.
@@ -31,7 +31,7 @@ class ModelMetadata:
     commit: str | None = None
 
     def to_texts(self) -> dict[str, str]:
-        """Write it as texts by name; what is not known is left out."""
+        """Convert to texts by name; leave out unknown fields."""
         size = "H, W" if self.is_for_scenes else f"{IMAGE_SIZE}, {IMAGE_SIZE}"
         texts = {
             _FORMAT_KEY: _FORMAT,
@@ -50,7 +50,7 @@ class ModelMetadata:
 
     @classmethod
     def read(cls, texts: Mapping[str, str], where: str) -> Self:
-        """Read from the texts of a file what is needed to use it: the first two fields.
+        """Read the first two fields, which are needed to use the file.
 
         Args:
             texts: Texts by name.

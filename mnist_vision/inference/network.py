@@ -1,4 +1,4 @@
-"""What every trained network offers, whether it is a checkpoint or an ONNX file."""
+"""The interface of trained networks: checkpoints and ONNX files."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +26,7 @@ class Detections:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a network says about a batch of images.
+    """The outputs of a network for a batch of images.
 
     Args:
         probabilities: `[B, 10]` float32; each row sums to 1.
@@ -49,7 +49,7 @@ class Network(Protocol):
 
     @property
     def is_for_scenes(self) -> bool:
-        """Whether it was trained on images of several digits."""
+        """True if the network was trained on images of several digits."""
         ...
 
     def __call__(self, images: Images) -> Outputs:

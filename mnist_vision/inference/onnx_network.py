@@ -49,7 +49,7 @@ class OnnxNetwork:
 
     @property
     def is_for_scenes(self) -> bool:
-        """Whether it was trained on images of several digits."""
+        """True if the network was trained on images of several digits."""
         return self._metadata.is_for_scenes
 
     def __call__(self, images: Images) -> Outputs:

@@ -11,10 +11,8 @@ from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES
 from mnist_vision.inference.loading import load_network
 from mnist_vision.inference.network import Detections, Network, Outputs
 from mnist_vision.inference.picture_reading import Pixels, Source, read_picture
-from mnist_vision.inference.preparation import Box, PreparedPicture, View, prepare
+from mnist_vision.inference.preparation import CANVAS_MARGIN, Box, PreparedPicture, View, prepare
 
-# A network for scenes was trained on canvases of 64 pixels and more: a digit gets such a margin.
-_SCENE_MARGIN = 18
 # The score from which on a box of a scene counts, as in the test's `sequence_accuracy`.
 _LEAST_SCORE = 0.5
 # Boxes of two digits that overlap more are of the same place.
@@ -79,7 +77,11 @@ class Predictor:
         return found[0] if found else None
 
     def read(self, picture: Source) -> list[Prediction]:
-        """Read several digits of a picture, line by line from left to right; see `__call__`."""
+        """Read several digits of a picture; see `__call__`.
+
+        They are in the order of lines and from left to right; those that a network for scenes finds
+        are from left to right alone.
+        """
         (found,) = self.answer([prepare(read_picture(picture), several=True)])
         return found
 
@@ -155,7 +157,7 @@ def _run(network: Network, images: Pixels) -> Outputs:
     """Classify images `[B, 28, 28]`; a network for scenes sees each on a larger canvas."""
     if not network.is_for_scenes:
         return network(_to_unit_range(images))
-    margin = _SCENE_MARGIN
+    margin = CANVAS_MARGIN
     outputs = network(_to_unit_range(np.pad(images, ((0, 0), (margin,) * 2, (margin,) * 2))))
     moved = [
         Detections(each.boxes - margin, each.labels, each.scores)

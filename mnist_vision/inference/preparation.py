@@ -15,8 +15,9 @@ from mnist_vision.inference.separation import Part, Slices, separate, whole
 Box = tuple[float, float, float, float]
 
 _EDGE = 8  # pixels of paper around a digit that are looked at with it
-# Networks for scenes were trained on canvases of 64 pixels and more.
+# Networks for scenes were trained on canvases of 64 pixels and more: a digit gets this margin.
 _LEAST_SCENE = 64
+CANVAS_MARGIN = (_LEAST_SCENE - IMAGE_SIZE) // 2
 _LARGEST_SCENE = 512
 _SCENE_MARGIN = 12
 
@@ -100,8 +101,7 @@ def _prepare_whole(pixels: Pixels, several: bool) -> PreparedPicture:
     view = View(pixels, _corners(whole(pixels > 0).box, 1), origin=(0, 0), scale=1)
     if not several:
         return PreparedPicture([view])
-    margin = (_LEAST_SCENE - IMAGE_SIZE) // 2
-    scene = View(np.pad(pixels, margin), view.box, origin=(-margin, -margin), scale=1)
+    scene = View(np.pad(pixels, CANVAS_MARGIN), view.box, (-CANVAS_MARGIN, -CANVAS_MARGIN), scale=1)
     return PreparedPicture([view], scene)
 
 

@@ -129,7 +129,7 @@ class DigitClassifier(LightningModule):
         return Assessment(self(images), targets, images)
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute all that the network says about images; exported networks give the same.
+        """Compute all outputs of the network; an exported network has the same.
 
         Args:
             images: `Tensor[B, 1, H, W]` float32 in [0, 1].

@@ -121,7 +121,8 @@ def _repeat_until_equal(function: Callable[[Tensor], Tensor], values: Tensor) ->
         return following, (following != values).any()
 
     first = (values.clone(), torch.ones((), dtype=torch.bool, device=values.device))
-    return torch.while_loop(is_changing, repeat, first)[0]  # type: ignore[no-any-return]
+    final: Tensor = torch.while_loop(is_changing, repeat, first)[0]
+    return final
 
 
 def first_kept(keep: Tensor, num: int) -> tuple[Tensor, Tensor]:
