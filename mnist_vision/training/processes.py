@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 POLL_SECONDS = 0.2
 # Time for the first process to end by itself: it usually notices a lost connection.
 GRACE_SECONDS = 5
+# A killed process loses its connections a moment before its exit code is known.
+EXIT_SECONDS = 1
 
 
 class ProcessWatch:
@@ -35,9 +38,25 @@ class ProcessWatch:
     def __exit__(self, *args: object) -> None:
         self._ended.set()
 
-    def death(self) -> str:
-        """Say which process died first, and how; empty if none did."""
-        for rank, process in enumerate(self._processes, 1):
+    def explain(self) -> str:
+        """Say which death of a process can explain an error; empty if none died."""
+        deadline = time.monotonic() + EXIT_SECONDS
+        while self._started() and not self._death() and time.monotonic() < deadline:
+            time.sleep(EXIT_SECONDS / 20)
+        return self._death()
+
+    def kill(self) -> None:
+        """Kill the other processes, which would wait for this one."""
+        for process in self._started():
+            process.kill()
+
+    def _started(self) -> list[subprocess.Popen[bytes]]:
+        # The launcher holds them until the first look.
+        return [*self._processes, *getattr(self._launcher, "procs", ())]
+
+    def _death(self) -> str:
+        started = self._started()
+        for rank, process in enumerate(started, 1):
             code = process.poll()
             if code:
                 how = (
@@ -45,15 +64,9 @@ class ProcessWatch:
                     if code < 0
                     else f"ended with exit code {code}"
                 )
-                number, total = rank + 1, len(self._processes) + 1
+                number, total = rank + 1, len(started) + 1
                 return f"process {number} of {total} {how}; resume the run from its last.ckpt"
         return ""
-
-    def kill(self) -> None:
-        """Kill the other processes, which would wait for this one."""
-        if self._launcher is not None:  # it holds them until the first look
-            for process in (*self._processes, *self._launcher.procs):
-                process.kill()
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
@@ -61,7 +74,7 @@ class ProcessWatch:
             if started:
                 self._processes = list(started)
                 started.clear()  # so that Lightning does not kill this process
-            message = self.death()
+            message = self._death()
             if message and not self._ended.wait(GRACE_SECONDS):
                 self.kill()
                 sys.stdout.flush()

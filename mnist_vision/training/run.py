@@ -130,7 +130,7 @@ def _fit(parts: Parts, config: DictConfig) -> None:
                     parts.model, datamodule=parts.datamodule, ckpt_path=ckpt_path, weights_only=True
                 )
         except BaseException as error:
-            death = watch.death()
+            death = watch.explain()
             watch.kill()
             if death and stop_behind(error) is None and not isinstance(error, UserError):
                 raise UserError(death) from error

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from mnist_vision.training.processes import ProcessWatch
 
 TINY = (
     "trainer=ddp", "trainer.accelerator=cpu", "debug=smoke", "trainer.max_epochs=1000",
@@ -46,3 +49,17 @@ def test_a_killed_process_is_named_and_the_others_end(tmp_path, mnist_root, mome
     assert err.splitlines()[-1].startswith(expected)
     assert "Traceback" not in out + err
     assert time.monotonic() - killed < 30
+
+
+def test_a_death_that_is_known_late_explains_an_error():
+    with subprocess.Popen(["bash", "-c", "sleep 0.3; kill -9 $$"]) as process:
+        watch = ProcessWatch(SimpleNamespace(procs=[process]))
+        assert watch.explain().startswith("process 2 of 2 was killed by SIGKILL")
+
+
+def test_an_error_of_the_first_process_alone_is_not_explained():
+    assert ProcessWatch(None).explain() == ""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        watch = ProcessWatch(SimpleNamespace(procs=[process]))
+        assert watch.explain() == ""
+        watch.kill()
