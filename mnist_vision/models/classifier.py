@@ -75,9 +75,10 @@ class DigitClassifier(LightningModule):
 
     A subclass writes `forward(images)`, which maps float32 `[B, 1, H, W]` in [0, 1] to scores
     `[B, 10]`, and calls `save_hyperparameters(logger=False)` on arguments that are plain values.
-    It may override `losses`, if it is not trained on the cross-entropy of its scores; `assess`,
-    to log metrics of its own; `detect` and `outputs`, if it finds boxes; and `reads_scenes`, if it
-    reads several digits an image. Steps, metrics and optimizer are the same for all architectures.
+    It may override `losses`, if it is not trained on the cross-entropy of its scores, and
+    `find_targets`, if it learns more than classes; `assess`, to log metrics of its own; `detect`
+    and `outputs`, if it finds boxes; and `reads_scenes`, if it reads several digits an image.
+    Steps, metrics and optimizer are the same for all architectures.
     """
 
     reads_scenes: ClassVar[bool] = False
@@ -106,6 +107,15 @@ class DigitClassifier(LightningModule):
         """
         self._optimizer = optimizer
         self._scheduler = scheduler
+
+    def find_targets(self, images: Tensor, targets: Any) -> Any:
+        """Find what `losses` learns from: the targets of the batch, or more of each digit.
+
+        Args:
+            images: `Tensor[B, 1, H, W]` float32 in [0, 1], before they are degraded.
+            targets: `Tensor[B]` int64 in 0..9, or the digits of scenes.
+        """
+        return targets
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Compute the losses, the sum of which is minimised.

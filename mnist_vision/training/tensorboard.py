@@ -34,7 +34,7 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
         batch = _sample(datamodule.train_set, NUM_TRAINING_IMAGES, model)
-        images, _ = datamodule.prepare_batch(batch, augment=True)
+        images, _ = datamodule.prepare_training_batch(batch, model.find_targets)
         model.eval()  # or tracing would update the averages of batch normalisation
         with warnings.catch_warnings():
             # The trace is drawn and never run, so its warnings do not matter.
