@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from mnist_vision.evaluation.corruptions import blur, clutter, geometry, light, noise, pen
+from mnist_vision.evaluation.corruptions.cache import load_or_compute
 from mnist_vision.evaluation.corruptions.corruption import Corruption, Images
+
+# Raised when a corruption changes: figures before and after it cannot be compared.
+VERSION = 1
 
 _MNIST_C = "MNIST-C, Mu and Gilmer 2019, https://arxiv.org/abs/1906.02337"
 _MORPHO_MNIST = "Morpho-MNIST, Castro et al. 2019, https://arxiv.org/abs/1809.10780"
@@ -58,6 +62,8 @@ def load_corrupted(corruption: Corruption, images: Images, cache: Path) -> Image
     Args:
         corruption: What to do.
         images: `[N, 28, 28]` uint8.
-        cache: The folder of the cache; it is made if it is missing.
+        cache: The folder of the cache, see `cache.load_or_compute`; it is made if it is missing.
     """
-    return corrupt(corruption, images)
+    return load_or_compute(
+        cache, corruption.name, VERSION, images, lambda: corrupt(corruption, images)
+    )
