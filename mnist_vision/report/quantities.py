@@ -46,6 +46,12 @@ def _share(title: str, of: Callable[[Run], float], *places: Place) -> Quantity:
     return Quantity(title, of, "{:.4f}".format, places, is_higher_better=True, shows_deviation=True)
 
 
+def _calibrated(run: Run, name: str) -> float:
+    """Get a figure after temperature scaling; NaN from runs of earlier versions."""
+    calibration = run.results.calibration
+    return math.nan if calibration is None else float(getattr(calibration.after, name).value)
+
+
 # By their names in results.csv, in the order of the columns.
 QUANTITIES = {
     "train_loss": Quantity(
@@ -59,6 +65,10 @@ QUANTITIES = {
         "test accuracy", lambda run: run.results.test.accuracy, "settings", "runs", "terminal"
     ),
     "test_f1": _share("F1", lambda run: run.results.test.f1, "settings", "runs", "terminal"),
+    "nll": Quantity(
+        "negative log-likelihood", lambda run: _calibrated(run, "nll"), "{:.4f}".format, ()
+    ),
+    "ece": Quantity("calibration error", lambda run: _calibrated(run, "ece"), "{:.4f}".format, ()),
     "num_mistakes": Quantity(
         "mistakes",
         lambda run: run.num_mistakes,
