@@ -12,6 +12,7 @@ from mnist_vision.common.errors import UserError
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.data.label_errors import accuracy_without_label_errors
 from mnist_vision.models.classifier import Assessment, DigitClassifier
 from mnist_vision.runs.predictions import Predictions
 from mnist_vision.runs.record import TestFigures
@@ -53,6 +54,9 @@ class TestResult:
             num_images=len(self.targets),
             num_mistakes=len(self.mistakes),
             missed=int((self.predictions == MISSED).sum()),
+            accuracy_without_label_errors=accuracy_without_label_errors(
+                self.targets.numpy(), self.predictions.numpy()
+            ),
         )
 
     def to_record(self) -> Predictions:
