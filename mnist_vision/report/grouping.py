@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mnist_vision.report.quantities import QUANTITIES
 from mnist_vision.report.selection import Incomplete, Run, Selection, Skipped
-from mnist_vision.report.statistics import Interval, mean_interval, proportion_interval
+from mnist_vision.evaluation.statistics import Interval, mean_interval, proportion_interval
 from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.settings import flatten
 

@@ -5,7 +5,7 @@ from itertools import combinations
 
 from mnist_vision.report.blocks import Block, Cell, Paragraph, Section, Table, for_each_test
 from mnist_vision.report.grouping import Setting, SharedTest
-from mnist_vision.report.statistics import CONFIDENCE, McNemar, holm, mcnemar
+from mnist_vision.evaluation.statistics import CONFIDENCE, McNemar, holm, mcnemar
 
 # With more settings, each is compared with the first only, to keep the table readable.
 MAX_ALL_PAIRS = 8
