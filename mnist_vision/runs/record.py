@@ -27,6 +27,8 @@ from mnist_vision.runs.old_names import rename_choices, rename_settings
 VERSION: Literal[3] = 3
 
 Name = Annotated[str, Field(min_length=1)]
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
+Temperature = Annotated[float, Field(ge=LOWEST_TEMPERATURE, le=HIGHEST_TEMPERATURE)]
 # Epochs trained; 0.5 is half of the first one.
 Epochs = Annotated[int | float, Field(gt=0)]
 
@@ -99,6 +101,58 @@ class TestFigures(Record):
     num_mistakes: NonNegativeInt
     missed: NonNegativeInt = 0
     accuracy_without_label_errors: Share | None = None
+
+
+class TemperatureScaling(Record):
+    """What turns the scores of a network into calibrated confidences; fit on validation images.
+
+    Args:
+        temperature: It divides the scores.
+        threshold: The confidence from which on 0.1 % of the validation predictions are wrong; None
+            if there is none.
+    """
+
+    temperature: Temperature
+    threshold: Share | None = None
+
+
+class Estimate(Record):
+    """A figure of a sample, and its 95 % interval."""
+
+    value: NonNegative
+    low: NonNegative
+    high: NonNegative
+
+
+class CalibrationFigures(Record):
+    """How well confidences agree with what is right; 0 is best.
+
+    Args:
+        nll: Mean negative log-likelihood of the right class, in nats.
+        brier: Mean squared error of the ten probabilities, summed over classes: 0 to 2.
+        ece: Expected calibration error: the mean difference, over 15 bins of confidence, between
+            confidence and accuracy.
+    """
+
+    nll: Estimate
+    brier: Estimate
+    ece: Estimate
+
+
+class Calibration(TemperatureScaling):
+    """Calibration of a network on test digits, before and after temperature scaling.
+
+    Args:
+        before: Of the probabilities without a temperature.
+        after: Of the calibrated probabilities.
+        coverage: The share of digits whose calibrated confidence reaches the threshold.
+        accepted_error: The share of mistakes among these; None if there are none.
+    """
+
+    before: CalibrationFigures
+    after: CalibrationFigures
+    coverage: Share
+    accepted_error: Share | None
 
 
 class Seconds(Record):
