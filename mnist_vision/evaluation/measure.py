@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
 from mnist_vision.common.errors import UserError
@@ -100,7 +100,7 @@ def check_data(model: DigitClassifier, datamodule: MNISTDataModule) -> None:
 
 
 def run_test(
-    model: DigitClassifier, datamodule: MNISTDataModule, *, accelerator: str = "auto"
+    model: DigitClassifier, datamodule: LightningDataModule, *, accelerator: str = "auto"
 ) -> TestResult:
     """Test a network.
 

@@ -96,6 +96,11 @@ QUANTITIES = {
 }
 
 
+def show_probability(p_value: float) -> str:
+    """Format a p value."""
+    return f"{p_value:.4f}" if p_value >= 0.0001 else f"{p_value:.0e}"
+
+
 def quantities_in(place: Place) -> dict[str, Quantity]:
     """The quantities that a table shows, by name."""
     return {name: quantity for name, quantity in QUANTITIES.items() if place in quantity.places}

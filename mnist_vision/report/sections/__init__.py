@@ -18,6 +18,7 @@ NAMES = (
     "confusion_matrices",
     "cost",
     "differences",
+    "tested_ensembles",
     "hard_digits",
     "provenance",
 )
