@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_vision.data.constants import NUM_CLASSES
-from mnist_vision.runs.record import (
+from mnist_vision.runs.calibration_record import (
     HIGHEST_TEMPERATURE,
     LOWEST_TEMPERATURE,
     Calibration,
     CalibrationFigures,
     Estimate,
+    TemperatureScaling,
 )
 
 # Bins of confidence, of equal width, of the calibration error and the reliability diagram.
@@ -105,6 +106,20 @@ def fit_threshold(
     is_allowed = (num_wrong <= error * num_accepted) & is_last_of_equal
     places = is_allowed.nonzero()
     return float(ordered[places[-1]]) if len(places) else None
+
+
+def fit_scaling(probabilities: Tensor, targets: Tensor) -> TemperatureScaling:
+    """Fit the temperature, then the threshold of the calibrated confidences.
+
+    Args:
+        probabilities: `Tensor[N, 10]` of validation images, best in float64.
+        targets: `Tensor[N]` int64 in 0..9.
+    """
+    temperature = fit_temperature(probabilities, targets)
+    calibrated = apply_temperature(probabilities.double(), temperature)
+    is_right = find_right(calibrated, targets)
+    threshold = fit_threshold(calibrated.amax(dim=1), is_right)
+    return TemperatureScaling(temperature=temperature, threshold=threshold)
 
 
 def measure_calibration(

@@ -14,19 +14,13 @@ from torch import Tensor
 
 from mnist_vision.data.constants import MISSED, NUM_CLASSES
 from mnist_vision.data.label_errors import accuracy_without_label_errors
-from mnist_vision.evaluation.calibration import (
-    apply_temperature,
-    find_right,
-    fit_temperature,
-    fit_threshold,
-    measure_calibration,
-)
-from mnist_vision.evaluation.measure import TestResult
+from mnist_vision.evaluation.calibration import fit_scaling, measure_calibration
 from mnist_vision.evaluation.statistics import mcnemar
-from mnist_vision.models.classifier import DigitClassifier, DigitF1
+from mnist_vision.models.classifier import DigitClassifier, DigitF1, predict
+from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.ensemble_record import MemberComparison
 from mnist_vision.runs.predictions import Predictions
-from mnist_vision.runs.record import Calibration, TestFigures
+from mnist_vision.runs.record import TestFigures
 
 
 @dataclass(frozen=True)
@@ -44,10 +38,15 @@ class Answers:
     probabilities: Tensor
 
     @classmethod
-    def of(cls, model: DigitClassifier, result: TestResult) -> "Answers":
-        """Take the predictions and calibrated probabilities of a network from its test."""
-        probabilities = model.probabilities(result.scores.double())
-        return cls(result.targets, result.predictions, probabilities)
+    def of(cls, model: DigitClassifier, scores: Tensor, targets: Tensor) -> "Answers":
+        """Read the scores of a network as predictions and calibrated probabilities.
+
+        Args:
+            model: The network.
+            scores: `Tensor[N, 10]` float32.
+            targets: `Tensor[N]` int64 in 0..9.
+        """
+        return cls(targets, predict(scores), model.probabilities(scores.double()))
 
     @property
     def is_right(self) -> Tensor:
@@ -98,11 +97,10 @@ def average(members: Sequence[Answers]) -> Answers:
 
 def calibrate(validation: Answers, test: Answers) -> Calibration:
     """Fit temperature and threshold to validation images, and measure them on test images."""
-    temperature = fit_temperature(validation.probabilities, validation.targets)
-    calibrated = apply_temperature(validation.probabilities, temperature)
-    is_right = find_right(calibrated, validation.targets)
-    threshold = fit_threshold(calibrated.amax(dim=1), is_right)
-    return measure_calibration(test.probabilities, test.targets, temperature, threshold)
+    scaling = fit_scaling(validation.probabilities, validation.targets)
+    return measure_calibration(
+        test.probabilities, test.targets, scaling.temperature, scaling.threshold
+    )
 
 
 def compare(ensemble: Answers, member: Answers) -> MemberComparison:

@@ -1,19 +1,24 @@
-"""The test: all test images, each once, on one device, in float32."""
+"""The test: all test images, each once, on one device, in float32. Scores of validation images."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.label_errors import accuracy_without_label_errors
-from mnist_vision.models.classifier import Assessment, DigitClassifier
+from mnist_vision.evaluation.calibration import measure_calibration
+from mnist_vision.models.classifier import Assessment, DigitClassifier, to_probabilities
+from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.predictions import Predictions
 from mnist_vision.runs.record import TestFigures
 
@@ -59,6 +64,11 @@ class TestResult:
             ),
         )
 
+    def calibration(self, temperature: float, threshold: float | None) -> Calibration:
+        """Measure the confidences, given what was fit on validation images."""
+        probabilities = to_probabilities(self.scores.double())
+        return measure_calibration(probabilities, self.targets, temperature, threshold)
+
     def to_record(self) -> Predictions:
         """Return targets, predictions and scores as arrays, for the run directory."""
         tensors = (self.targets, self.predictions, self.scores)
@@ -66,7 +76,7 @@ class TestResult:
 
 
 class _Collector(Callback):
-    """Collects each `Assessment` of the test, with the pictures of its mistakes only."""
+    """Collects each `Assessment`, with the pictures of its mistakes only."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[Tensor, ...]] = []
@@ -85,6 +95,13 @@ class _Collector(Callback):
         parts = (assessed.targets, assessed.predictions, assessed.scores.float())
         self.batches.append(tuple(part.cpu() for part in (*parts, assessed.pictures[is_mistake])))
 
+    on_validation_batch_end = on_test_batch_end
+
+    def collected(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Join targets, predictions, scores and pictures of mistakes."""
+        targets, predictions, scores, pictures = map(torch.cat, zip(*self.batches, strict=True))
+        return targets, predictions, scores, pictures
+
 
 def check_data(model: DigitClassifier, datamodule: MNISTDataModule) -> None:
     """Raise if the data are scenes and the network reads one digit an image.
@@ -100,7 +117,7 @@ def check_data(model: DigitClassifier, datamodule: MNISTDataModule) -> None:
 
 
 def run_test(
-    model: DigitClassifier, datamodule: LightningDataModule, *, accelerator: str = "auto"
+    model: DigitClassifier, datamodule: MNISTDataModule, *, accelerator: str = "auto"
 ) -> TestResult:
     """Test a network.
 
@@ -112,25 +129,12 @@ def run_test(
         datamodule: Gives the test images.
         accelerator: "cpu", "gpu" or "auto".
     """
-    torch.set_flush_denormal(True)  # as in training, so that the figures are the same
-    keep_freed_memory()
     collector = _Collector()
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision="32-true",
-        logger=False,
-        callbacks=[collector],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    # TF32 convolutions on a GPU differ from float32 ones in the third digit.
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with _one_device(accelerator, collector) as trainer:
         started = time.perf_counter()
         (metrics,) = trainer.test(model, datamodule=datamodule, verbose=False)
         seconds = time.perf_counter() - started
-    targets, predictions, scores, pictures = map(torch.cat, zip(*collector.batches, strict=True))
+    targets, predictions, scores, pictures = collector.collected()
     return TestResult(
         targets,
         predictions,
@@ -139,3 +143,46 @@ def run_test(
         metrics={name: round(value, 6) for name, value in metrics.items()},
         seconds=round(seconds, 3),
     )
+
+
+def score_validation(
+    model: DigitClassifier, datamodule: MNISTDataModule, *, accelerator: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """Score all validation images as a test scores its own: in float32, on one device.
+
+    Args:
+        model: The network with its weights.
+        datamodule: Set up for "fit".
+        accelerator: "cpu", "gpu" or "auto".
+
+    Returns:
+        Scores `Tensor[N, 10]` float32 and targets `Tensor[N]` int64, both on the CPU.
+    """
+    collector = _Collector()
+    loader = DataLoader(
+        datamodule.val_set, datamodule.eval_batch_size, collate_fn=datamodule.prepare_batch
+    )
+    with _one_device(accelerator, collector) as trainer:
+        trainer.validate(model, dataloaders=loader, verbose=False)
+    targets, _, scores, _ = collector.collected()
+    return scores, targets
+
+
+@contextmanager
+def _one_device(accelerator: str, callback: Callback) -> Iterator[Trainer]:
+    """Make a trainer that measures in float32 and on one device."""
+    torch.set_flush_denormal(True)  # as in training, so that the figures are the same
+    keep_freed_memory()
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision="32-true",
+        logger=False,
+        callbacks=[callback],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    # TF32 convolutions on a GPU differ from float32 ones in the third digit.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield trainer

@@ -81,11 +81,12 @@ def _test(model: DigitClassifier, datamodule: MNISTDataModule, config: DictConfi
         architecture=model.architecture,
         ckpt_path=str(Path(config.ckpt_path).expanduser().resolve()),
         test=outcome.figures(),
+        calibration=outcome.calibration(model.temperature, model.threshold),
         seconds={"test": outcome.seconds},
     )
     path = RunDirectory(config.output_dir).write(evaluation, outcome.to_record())
     log.info("%s from %s", model.architecture, shown(config.ckpt_path))
-    for line in figure_lines(evaluation.test):
+    for line in figure_lines(evaluation.test, evaluation.calibration):
         log.info(line)
     log.info("results            %s", shown(path))
     return evaluation.test.accuracy

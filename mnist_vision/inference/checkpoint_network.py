@@ -19,14 +19,20 @@ class TorchNetwork:
         outputs: `DigitClassifier.outputs`, or an exported program of it.
         architecture: Name of the architecture.
         is_for_scenes: Whether it was trained on images of several digits.
+        temperature: It divides the scores.
     """
 
     def __init__(
-        self, outputs: Callable[[Tensor], dict[str, Tensor]], architecture: str, is_for_scenes: bool
+        self,
+        outputs: Callable[[Tensor], dict[str, Tensor]],
+        architecture: str,
+        is_for_scenes: bool,
+        temperature: float = 1.0,
     ) -> None:
         self._outputs = outputs
         self.architecture = architecture
         self.is_for_scenes = is_for_scenes
+        self._temperature = temperature
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Outputs:
@@ -34,7 +40,8 @@ class TorchNetwork:
         # As in the test. It holds for the thread that calls.
         torch.set_flush_denormal(True)
         tensors = self._outputs(torch.tensor(images))
-        return read_outputs({name: tensor.numpy() for name, tensor in tensors.items()})
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return read_outputs(arrays, self._temperature)
 
 
 class CheckpointNetwork(TorchNetwork):
@@ -51,4 +58,4 @@ class CheckpointNetwork(TorchNetwork):
         checkpoint = read_checkpoint(path)
         model = rebuild_classifier(checkpoint, path)
         is_for_scenes = is_trained_on_scenes(checkpoint, os.fspath(path))
-        super().__init__(model.outputs, model.architecture, is_for_scenes)
+        super().__init__(model.outputs, model.architecture, is_for_scenes, model.temperature)

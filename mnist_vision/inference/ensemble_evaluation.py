@@ -3,13 +3,13 @@
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from tabulate import tabulate
 
@@ -19,7 +19,7 @@ from mnist_vision.common.files import shown
 from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.ensembles import Answers, average, calibrate, compare
-from mnist_vision.evaluation.measure import check_data, run_test
+from mnist_vision.evaluation.measure import check_data, run_test, score_validation
 from mnist_vision.inference.checkpoint_data import make_datamodule
 from mnist_vision.inference.loading import is_exported
 from mnist_vision.inference.network_choice import as_list
@@ -59,26 +59,6 @@ class _Member:
     seed: int
     data: dict[str, Any]
     split: dict[str, int]
-
-
-class _ValidationImages(LightningDataModule):
-    """Gives the validation images of a data module in the place of its test images."""
-
-    def __init__(self, datamodule: MNISTDataModule) -> None:
-        super().__init__()
-        self._datamodule = datamodule
-
-    def prepare_data(self) -> None:
-        self._datamodule.prepare_data()
-
-    def setup(self, stage: str) -> None:
-        self._datamodule.setup("fit")
-
-    def test_dataloader(self) -> Any:
-        return self._datamodule.val_dataloader()[0]
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return self._datamodule.prepare_batch(batch)
 
 
 def is_ensemble(config: DictConfig) -> bool:
@@ -254,7 +234,7 @@ def _test(members: Sequence[_Member], config: DictConfig) -> float:
         test=test.figures(),
         calibration=calibrate(validation, test),
         best_member=compare(test, tested[0][2]),
-        seconds=seconds,
+        seconds={stage: round(value, 3) for stage, value in seconds.items()},
     )
     path = RunDirectory(config.output_dir).write(ensemble, test.to_record())
     for line in _result_lines(ensemble):
@@ -274,19 +254,23 @@ def _test_member(
         seconds: Times by stage, to which those of the member are added.
     """
     model, datamodule = _load(member.path, config, read_checkpoint(member.path))
-    answers = {}
-    for stage, images in (("validation", _ValidationImages(datamodule)), ("test", datamodule)):
-        outcome = run_test(model, images, accelerator=config.trainer.accelerator)
-        answers[stage] = Answers.of(model, outcome)
-        seconds[stage] = round(seconds[stage] + outcome.seconds, 3)
+    accelerator = config.trainer.accelerator
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    started = time.perf_counter()
+    val_answers = Answers.of(model, *score_validation(model, datamodule, accelerator=accelerator))
+    seconds["validation"] += time.perf_counter() - started
+    outcome = run_test(model, datamodule, accelerator=accelerator)
+    test_answers = Answers.of(model, outcome.scores, outcome.targets)
+    seconds["test"] += outcome.seconds
     record = EnsembleMember(
         ckpt_path=str(Path(member.path).expanduser().resolve()),
         architecture=model.architecture,
         seed=member.seed,
-        val_accuracy=answers["validation"].accuracy,
-        test_accuracy=answers["test"].accuracy,
+        val_accuracy=val_answers.accuracy,
+        test_accuracy=test_answers.accuracy,
     )
-    return record, answers["validation"], answers["test"]
+    return record, val_answers, test_answers
 
 
 def _result_lines(ensemble: Ensemble) -> list[str]:
@@ -308,7 +292,7 @@ def _result_lines(ensemble: Ensemble) -> list[str]:
     return [
         *tabulate(rows, columns, disable_numparse=True).splitlines(),
         "",
-        *figure_lines(ensemble.test),
+        *figure_lines(ensemble.test, ensemble.calibration),
         f"McNemar's test     only the ensemble is right on {best.ensemble_only} digits, only its "
         f"best member by validation on {best.member_only}: p = {best.p_value:.2g}",
     ]

@@ -31,6 +31,7 @@ from mnist_vision.inference.onnx_network import OnnxNetwork
 from mnist_vision.inference.parity import BATCH_SIZES, TOLERANCE, Parity, classes, compare
 from mnist_vision.inference.quantisation import quantise
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.runs.calibration_record import TemperatureScaling
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Results
 from mnist_vision.runs.settings import command_line
@@ -86,7 +87,7 @@ def prepare(config: DictConfig) -> Callable[[], None]:
     if config.precision == "int8" and (is_for_scenes or datamodule.gives_scenes):
         problem = "is measured on single digits, and this network reads scenes; use float32"
         raise FieldError("precision", config.precision, problem)
-    metadata = _describe(model.architecture, config.ckpt_path, is_for_scenes)
+    metadata = _describe(model, config.ckpt_path, is_for_scenes)
     return partial(export, _Job(config.ckpt_path, output, model, datamodule, metadata))
 
 
@@ -134,9 +135,10 @@ def _check_output(output: Path, overwrite: bool) -> Path:
     return output
 
 
-def _describe(architecture: str, ckpt_path: str, is_for_scenes: bool) -> ModelMetadata:
+def _describe(model: DigitClassifier, ckpt_path: str, is_for_scenes: bool) -> ModelMetadata:
     """Collect what is known; the results of a run are those of its best checkpoint alone."""
-    metadata = ModelMetadata(architecture, is_for_scenes)
+    scaling = TemperatureScaling(temperature=model.temperature, threshold=model.threshold)
+    metadata = ModelMetadata(model.architecture, is_for_scenes, scaling=scaling)
     run = RunDirectory.of_checkpoint(ckpt_path)
     path = Path(ckpt_path).expanduser()
     if run is None or not run.best_checkpoint.exists() or not run.best_checkpoint.samefile(path):
@@ -161,7 +163,7 @@ def _export_pt2(job: _Job) -> None:
     with discard_output():
         content = to_pt2(_capture(job), job.metadata.to_texts())
         program = torch.export.load(io.BytesIO(content)).module()
-    network = TorchNetwork(program, job.metadata.architecture, job.metadata.is_for_scenes)
+    network = _run_by_torch(program, job.metadata)
     _write(job, content, {"checked": str(_check_parity(job, network))})
 
 
@@ -216,8 +218,7 @@ def _check_parity(job: _Job, network: Network) -> Parity:
     job.datamodule.prepare_data()
     job.datamodule.setup("test")
     batches = _batches(job.datamodule, job.datamodule.test_set, NUM_CHECKED)
-    metadata = job.metadata
-    reference = TorchNetwork(job.model.outputs, metadata.architecture, metadata.is_for_scenes)
+    reference = _run_by_torch(job.model.outputs, job.metadata)
     parity = compare(network, reference, [images for images, _ in batches])
     if not parity.is_reached:
         raise UserError(
@@ -225,6 +226,12 @@ def _check_parity(job: _Job, network: Network) -> Parity:
             f"{TOLERANCE:g} is allowed), so it is not written; try another format"
         )
     return parity
+
+
+def _run_by_torch(outputs: Any, metadata: ModelMetadata) -> TorchNetwork:
+    """Make the network that the metadata describe, from what computes its outputs."""
+    temperature = metadata.scaling.temperature
+    return TorchNetwork(outputs, metadata.architecture, metadata.is_for_scenes, temperature)
 
 
 def _batches(datamodule: MNISTDataModule, dataset: Any, num: int) -> Iterator[tuple[Images, Any]]:

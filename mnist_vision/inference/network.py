@@ -29,14 +29,16 @@ class Outputs:
     """The outputs of a network for a batch of images.
 
     Args:
-        probabilities: `[B, 10]` float32; each row sums to 1.
+        probabilities: `[B, 10]` float32, calibrated; each row sums to 1.
         is_missed: `[B]` bool: the network finds no digit, and all probabilities are equal.
         detections: The boxes of each image, from a detector; None from other networks.
+        temperature: It has calibrated the probabilities; scores of boxes are as they were.
     """
 
     probabilities: NDArray[np.float32]
     is_missed: NDArray[np.bool_]
     detections: list[Detections] | None = None
+    temperature: float = 1.0
 
 
 class Network(Protocol):

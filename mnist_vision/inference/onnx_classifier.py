@@ -17,6 +17,8 @@ class OnnxClassifier(DigitClassifier):
     def __init__(self, network: OnnxNetwork) -> None:
         super().__init__()
         self._network = network
+        self.temperature = network.scaling.temperature
+        self.threshold = network.scaling.threshold
 
     @property
     def architecture(self) -> str:

@@ -13,6 +13,7 @@ from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES
 from mnist_vision.inference.model_metadata import ModelMetadata
 from mnist_vision.inference.network import Images, Outputs
 from mnist_vision.inference.raw_outputs import read_outputs
+from mnist_vision.runs.calibration_record import TemperatureScaling
 from mnist_vision.runs.directory import find_checkpoint
 
 INPUT_NAME = "images"
@@ -52,9 +53,14 @@ class OnnxNetwork:
         """True if the network was trained on images of several digits."""
         return self._metadata.is_for_scenes
 
+    @property
+    def scaling(self) -> TemperatureScaling:
+        """Temperature and threshold of the network."""
+        return self._metadata.scaling
+
     def __call__(self, images: Images) -> Outputs:
         """Classify images; see `Network`."""
-        return read_outputs(self.run(images))
+        return read_outputs(self.run(images), self.scaling.temperature)
 
     def run(self, images: Images) -> dict[str, NDArray[Any]]:
         """Compute the network's outputs, named as in `DigitClassifier.outputs`.

@@ -25,8 +25,8 @@ class Prediction:
 
     Args:
         digit: 0 to 9.
-        confidence: The probability of `digit`.
-        probabilities: `[10]` float32, the sum of which is 1.
+        confidence: The calibrated probability of `digit`.
+        probabilities: `[10]` float32, calibrated; their sum is 1.
         box: Of the digit in the picture: x1, y1, x2, y2 in pixels; a detector's box if there is
             one, or else that of the ink.
         shown: `[H, W]` uint8: what the network was shown, white on black; 28x28, but for a digit
@@ -123,7 +123,9 @@ class Predictor:
         assert outputs.detections is not None
         (found,) = outputs.detections
         predictions = []
-        for box, probabilities in _places(found):
+        for box, scores in _places(found):
+            powers = scores ** (1 / outputs.temperature)
+            probabilities = powers / powers.sum()
             digit = int(probabilities.argmax())
             x1, y1, x2, y2 = box.round().astype(int)
             shown = scene.image[max(y1, 0) : y2, max(x1, 0) : x2]
@@ -180,10 +182,9 @@ def _box_of(digit: int, view: View, detections: Detections) -> Box:
 
 
 def _places(found: Detections) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Group the boxes of a scene by place: the best box there, and the probability of each digit.
+    """Group the boxes of a scene by place: the best box there, and the best score of each digit.
 
-    A detector suppresses the boxes of each digit alone, so a place may have boxes of several. Their
-    scores are scaled so that their sum is 1.
+    A detector suppresses the boxes of each digit alone, so a place may have boxes of several.
     """
     places: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
@@ -196,7 +197,7 @@ def _places(found: Detections) -> list[tuple[NDArray[np.float32], NDArray[np.flo
                 scores = np.zeros(NUM_CLASSES, np.float32)
                 scores[label] = score
                 places.append((box, scores))
-    return [(box, scores / scores.sum()) for box, scores in places]
+    return places
 
 
 def _iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -9,9 +9,14 @@ from numpy.typing import NDArray
 from mnist_vision.inference.network import Detections, Outputs
 
 
-def read_outputs(arrays: Mapping[str, NDArray[Any]]) -> Outputs:
-    """Turn arrays, named as in `DigitClassifier.outputs`, into probabilities and boxes."""
-    scores = arrays["scores"]
+def read_outputs(arrays: Mapping[str, NDArray[Any]], temperature: float = 1.0) -> Outputs:
+    """Turn what a network computes into calibrated probabilities and boxes.
+
+    Args:
+        arrays: Named as in `DigitClassifier.outputs`.
+        temperature: Of the network; it divides the scores.
+    """
+    scores: NDArray[Any] = arrays["scores"] / np.float32(temperature)
     is_missed = ~np.isfinite(scores).any(axis=1)
     scores = np.where(is_missed[:, None], np.float32(0), scores)
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -23,4 +28,4 @@ def read_outputs(arrays: Mapping[str, NDArray[Any]]) -> Outputs:
             Detections(boxes[labels >= 0], labels[labels >= 0], box_scores[labels >= 0])
             for boxes, labels, box_scores in rows
         ]
-    return Outputs(probabilities, is_missed, detections)
+    return Outputs(probabilities, is_missed, detections, temperature)

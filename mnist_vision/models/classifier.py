@@ -70,6 +70,19 @@ def add_missed_class(scores: Tensor) -> Tensor:
     return torch.cat([scores.masked_fill(is_missed, -torch.inf), last], dim=1)
 
 
+def to_probabilities(scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """Turn scores into probabilities: the softmax of the scores over the temperature.
+
+    Args:
+        scores: `Tensor[N, 10]`.
+        temperature: Above 0.
+
+    Returns:
+        `Tensor[N, 10]`; all are equal for a missed digit.
+    """
+    return (scores / temperature).softmax(dim=1).nan_to_num(1 / NUM_CLASSES)
+
+
 class DigitClassifier(LightningModule):
     """A network that gives each image ten scores, the highest of which is its prediction.
 
@@ -78,6 +91,10 @@ class DigitClassifier(LightningModule):
     It may override `losses`, if it is not trained on the cross-entropy of its scores; `assess`,
     to log metrics of its own; `detect` and `outputs`, if it finds boxes; and `reads_scenes`, if it
     reads several digits an image. Steps, metrics and optimizer are the same for all architectures.
+
+    Attributes:
+        temperature: Divides the scores, so that probabilities are calibrated; 1 until it is fit.
+        threshold: The confidence from which on hardly a prediction is wrong; None if not known.
     """
 
     reads_scenes: ClassVar[bool] = False
@@ -87,6 +104,8 @@ class DigitClassifier(LightningModule):
         self.train_metrics = _metrics("train")
         self.val_metrics = _metrics("val")
         self.test_metrics = _metrics("test")
+        self.temperature = 1.0
+        self.threshold: float | None = None
         self._optimizer: OptimizerFactory | None = None
         self._scheduler: SchedulerFactory | None = None
 
@@ -120,8 +139,8 @@ class DigitClassifier(LightningModule):
         return {"loss_classifier": F.cross_entropy(self(images), targets)}
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Turn scores `[B, 10]` into probabilities `[B, 10]`; all are equal for a missed digit."""
-        return scores.softmax(dim=1).nan_to_num(1 / NUM_CLASSES)
+        """Turn scores `[N, 10]` into calibrated probabilities `[N, 10]`; see `to_probabilities`."""
+        return to_probabilities(scores, self.temperature)
 
     def assess(self, batch: Any, stage: Stage) -> Assessment:
         """Score the digits of a batch; override it to log more metrics under `stage`."""
@@ -203,12 +222,14 @@ class DigitClassifier(LightningModule):
         )
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure validation images (loader 0) and the fixed sample of training images (1)."""
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """Measure validation images (loader 0) and the fixed sample of training images (1).
+
+        Returns the `Assessment` for callbacks.
+        """
         if dataloader_idx == 0:
-            self._measure(batch, "val", self.val_metrics)
-        else:
-            self._measure(batch, "train", self.train_metrics)
+            return self._measure(batch, "val", self.val_metrics)
+        return self._measure(batch, "train", self.train_metrics)
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
         """Measure test images; return the `Assessment` for callbacks."""

@@ -53,6 +53,12 @@ def _without_label_errors(run: Run) -> float:
     return math.nan if accuracy is None else accuracy
 
 
+def _calibrated(run: Run, name: str) -> float:
+    """Get a figure after temperature scaling; NaN from runs of earlier versions."""
+    calibration = run.results.calibration
+    return math.nan if calibration is None else float(getattr(calibration.after, name).value)
+
+
 # By their names in results.csv, in the order of the columns.
 QUANTITIES = {
     "train_loss": Quantity(
@@ -69,6 +75,10 @@ QUANTITIES = {
         "test accuracy without label errors", _without_label_errors, "runs"
     ),
     "test_f1": _share("F1", lambda run: run.results.test.f1, "settings", "runs", "terminal"),
+    "nll": Quantity(
+        "negative log-likelihood", lambda run: _calibrated(run, "nll"), "{:.4f}".format, ()
+    ),
+    "ece": Quantity("calibration error", lambda run: _calibrated(run, "ece"), "{:.4f}".format, ()),
     "num_mistakes": Quantity(
         "mistakes",
         lambda run: run.num_mistakes,

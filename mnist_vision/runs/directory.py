@@ -34,8 +34,9 @@ from mnist_vision.runs.file_names import (
 from mnist_vision.runs.settings import quoted
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them
+    from mnist_vision.runs.base_record import FileRecord
     from mnist_vision.runs.predictions import Predictions
-    from mnist_vision.runs.record import FileRecord, Results, TestFigures
+    from mnist_vision.runs.record import Results, TestFigures
 
 Kind = TypeVar("Kind", bound="FileRecord")
 

@@ -5,8 +5,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mnist_vision.common.checks import NonNegative, NonNegativeInt, Share
+from mnist_vision.runs.base_record import FileRecord, Record
+from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.file_names import ENSEMBLE_FILE
-from mnist_vision.runs.record import Calibration, FileRecord, Name, Record, TestFigures
+from mnist_vision.runs.record import Name, TestFigures
 
 
 class EnsembleMember(Record):

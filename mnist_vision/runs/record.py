@@ -1,79 +1,25 @@
 """The records of a run as types: results, evaluation of a checkpoint, job of a sweep, settings.
 
-A record is checked when it is made and when it is read. `VERSION` is that of `results.json`.
-Version 1, which did not name the best epoch, and version 2, which had no steps, can still be read.
+`VERSION` is that of `results.json`. Version 1, which did not name the best epoch, and version 2,
+which had no steps, can still be read.
 """
 
-import json
 import math
-import reprlib
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from mnist_vision.common.checks import Count, NonNegative, NonNegativeInt, Share
-from mnist_vision.common.errors import UserError
+from mnist_vision.runs.base_record import FileRecord, Record
+from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.file_names import EVALUATION_FILE, JOB_FILE, RESULTS_FILE
 from mnist_vision.runs.old_names import rename_choices, rename_settings
 
 VERSION: Literal[3] = 3
 
 Name = Annotated[str, Field(min_length=1)]
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
-Temperature = Annotated[float, Field(ge=LOWEST_TEMPERATURE, le=HIGHEST_TEMPERATURE)]
 # Epochs trained; 0.5 is half of the first one.
 Epochs = Annotated[int | float, Field(gt=0)]
-
-
-class Record(BaseModel):
-    """A record in a file of its own or inside another."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)
-
-    @classmethod
-    def parse(cls, content: object, name: str) -> Self:
-        """Check values that were read, and make a record of them.
-
-        Args:
-            content: The content of a file.
-            name: Name of the file, for the error.
-
-        Raises:
-            UserError: Naming the file, the first wrong field, its value and what is allowed.
-        """
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise UserError(f"{name}: {_first_error(error)}") from error
-
-    @classmethod
-    def parse_json(cls, text: bytes, name: str) -> Self:
-        """Parse a JSON object, and make a record of it; see `parse`."""
-        try:
-            content = _printable(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{name}: is damaged, no JSON") from error
-        if not isinstance(content, dict):
-            raise UserError(f"{name}: is damaged, no JSON object")
-        return cls.parse(content, name)
-
-    def to_json(self) -> bytes:
-        """Write the record as JSON, one field a line."""
-        return (self.model_dump_json(indent=2) + "\n").encode()
-
-
-class FileRecord(Record):
-    """A record with a file of its own in the directory of a run, `FILE`."""
-
-    FILE: ClassVar[str]
 
 
 class TrainFigures(Record):
@@ -101,58 +47,6 @@ class TestFigures(Record):
     num_mistakes: NonNegativeInt
     missed: NonNegativeInt = 0
     accuracy_without_label_errors: Share | None = None
-
-
-class TemperatureScaling(Record):
-    """What turns the scores of a network into calibrated confidences; fit on validation images.
-
-    Args:
-        temperature: It divides the scores.
-        threshold: The confidence from which on 0.1 % of the validation predictions are wrong; None
-            if there is none.
-    """
-
-    temperature: Temperature
-    threshold: Share | None = None
-
-
-class Estimate(Record):
-    """A figure of a sample, and its 95 % interval."""
-
-    value: NonNegative
-    low: NonNegative
-    high: NonNegative
-
-
-class CalibrationFigures(Record):
-    """How well confidences agree with what is right; 0 is best.
-
-    Args:
-        nll: Mean negative log-likelihood of the right class, in nats.
-        brier: Mean squared error of the ten probabilities, summed over classes: 0 to 2.
-        ece: Expected calibration error: the mean difference, over 15 bins of confidence, between
-            confidence and accuracy.
-    """
-
-    nll: Estimate
-    brier: Estimate
-    ece: Estimate
-
-
-class Calibration(TemperatureScaling):
-    """Calibration of a network on test digits, before and after temperature scaling.
-
-    Args:
-        before: Of the probabilities without a temperature.
-        after: Of the calibrated probabilities.
-        coverage: The share of digits whose calibrated confidence reaches the threshold.
-        accepted_error: The share of mistakes among these; None if there are none.
-    """
-
-    before: CalibrationFigures
-    after: CalibrationFigures
-    coverage: Share
-    accepted_error: Share | None
 
 
 class Seconds(Record):
@@ -195,6 +89,7 @@ class Results(FileRecord):
         best: The moment whose weights were tested.
         train: Figures of the last epoch.
         test: Figures of the checkpoint of the best epoch on all test images.
+        calibration: Of its confidences on these images; None in results of earlier versions.
         seconds: Times.
         environment: Versions, device and commit.
         overrides: The overrides of the command line.
@@ -216,9 +111,10 @@ class Results(FileRecord):
     best: BestEpoch
     train: TrainFigures
     test: TestFigures
+    calibration: Calibration | None = None
     seconds: Seconds
     environment: dict[str, Any]
-    overrides: list[str] = []
+    overrides: list[str] = Field([])
     settings: dict[str, Any] | None = None
 
     @model_validator(mode="before")
@@ -266,6 +162,7 @@ class Evaluation(FileRecord):
     architecture: Name
     ckpt_path: Name
     test: TestFigures
+    calibration: Calibration | None = None
     seconds: dict[str, NonNegative]
 
 
@@ -289,7 +186,7 @@ class Job(FileRecord):
     number: NonNegativeInt
     model: Name | None = None
     overrides: list[str]
-    requests: list[list[str]] = []
+    requests: list[list[str]] = Field([])
     status: Literal["running", "completed", "failed", "stopped"]
     reason: str | None = None
     seconds: NonNegative | None = None
@@ -307,8 +204,8 @@ class RunSettings(Record):
 
     version: Literal[1] = 1
     settings: dict[str, Any]
-    choices: Annotated[dict[str, Any], AfterValidator(rename_choices)] = {}
-    overrides: list[str] = []
+    choices: Annotated[dict[str, Any], AfterValidator(rename_choices)] = Field({})
+    overrides: list[str] = Field([])
 
     @field_validator("settings")
     @classmethod
@@ -321,26 +218,3 @@ class RunSettings(Record):
             if not isinstance(settings.get(group), dict):
                 raise ValueError(f"{group} is not a group of settings")
         return rename_settings(settings)
-
-
-def _first_error(error: ValidationError) -> str:
-    """Say in one line which field is wrong, its value, and what is allowed."""
-    first = error.errors()[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    if first["type"] == "missing":
-        return f"{field[1:]} is missing"
-    # A value of the wrong type may be long.
-    value = reprlib.repr(first["input"])
-    return f"{field[1:]}={value}: {message}" if field else f"{value}: {message}"
-
-
-def _printable(node: Any) -> Any:
-    """Replace unprintable characters, such as terminal escapes and lone surrogates, by spaces."""
-    if isinstance(node, dict):
-        return {_printable(key): _printable(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_printable(value) for value in node]
-    if isinstance(node, str) and not node.isprintable():
-        return "".join(char if char.isprintable() else " " for char in node)
-    return node

@@ -21,6 +21,7 @@ from mnist_vision.common.tensor_files import (
 from mnist_vision.data.constants import NUM_CLASSES
 from mnist_vision.models import find_architecture
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.runs.calibration_record import TemperatureScaling
 from mnist_vision.runs.directory import find_checkpoint
 from mnist_vision.runs.old_names import rename_arguments
 from mnist_vision.runs.record import RunSettings
@@ -29,6 +30,7 @@ from mnist_vision.training.training_state import Network, parse_training_state
 
 # The key of the settings of the run in a checkpoint.
 SETTINGS_KEY = "run"
+_CALIBRATION_KEY = "calibration"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -127,6 +129,9 @@ def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str])
         ) from error
     check_weights(checkpoint, "state_dict", model, path)
     model.load_state_dict(checkpoint["state_dict"])
+    scaling = checkpoint.get(_CALIBRATION_KEY)
+    if scaling is not None:  # as in checkpoints of earlier versions, and before training has ended
+        model.temperature, model.threshold = scaling["temperature"], scaling.get("threshold")
     return model.eval()
 
 
@@ -159,6 +164,18 @@ def check_weights(
     problem = find_not_finite(weights)
     if problem is not None:
         raise UserError(f"{where}: {problem}; give the checkpoint of another epoch")
+
+
+def add_calibration(
+    checkpoint: dict[str, Any], path: str | os.PathLike[str], scaling: TemperatureScaling
+) -> None:
+    """Put temperature and threshold into a checkpoint, and write it to its file.
+
+    Raises:
+        OSError: If it cannot be written; the old file stays.
+    """
+    checkpoint[_CALIBRATION_KEY] = scaling.model_dump()
+    AtomicCheckpointIO().save_checkpoint(checkpoint, path)
 
 
 def add_settings(checkpoint: dict[str, Any], settings: RunSettings) -> None:

@@ -14,13 +14,20 @@ from mnist_vision.common.errors import UserError, settings_of, stop_behind
 from mnist_vision.common.files import explain_os_error, shown
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
-from mnist_vision.evaluation.measure import TestResult, run_test
-from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.evaluation.calibration import fit_scaling
+from mnist_vision.evaluation.measure import TestResult, run_test, score_validation
+from mnist_vision.models.classifier import DigitClassifier, to_probabilities
+from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.record import BestEpoch, Results, Seconds, TrainFigures
 from mnist_vision.runs.settings import command_line, figure_settings
 from mnist_vision.runs.summary import result_lines
 from mnist_vision.training.callbacks.best_checkpoint import BestCheckpoint
-from mnist_vision.training.checkpoints import history_rows, read_checkpoint, rebuild_classifier
+from mnist_vision.training.checkpoints import (
+    add_calibration,
+    history_rows,
+    read_checkpoint,
+    rebuild_classifier,
+)
 from mnist_vision.training.ending import reason_of_end
 from mnist_vision.training.environment import environment
 from mnist_vision.training.parts import Parts, make_parts
@@ -72,9 +79,10 @@ def _run(parts: Parts, config: DictConfig) -> float:
         _fit(parts, config)
         if not parts.trainer.is_global_zero:
             return max(row.get("val/accuracy", 0) for row in parts.history.rows)
-        tested, best_row = _load_best(parts)
+        tested, best_row = _load_best(parts, config.trainer.accelerator)
         outcome = run_test(tested, parts.datamodule, accelerator=config.trainer.accelerator)
-        results = _make_results(parts, config, outcome, best_row)
+        calibration = outcome.calibration(tested.temperature, tested.threshold)
+        results = _make_results(parts, config, outcome, calibration, best_row)
         parts.directory.write(results, outcome.to_record())
         _log_test(parts, tested, outcome)
     except BaseException as error:
@@ -148,17 +156,30 @@ def _say_how_to_continue(parts: Parts) -> None:
         log.info("epochs completed: %d; continue with\n  %s", parts.trainer.current_epoch, command)
 
 
-def _load_best(parts: Parts) -> tuple[DigitClassifier, int]:
-    """Load the network that validation chose, and the index of its row of the history."""
+def _load_best(parts: Parts, accelerator: str) -> tuple[DigitClassifier, int]:
+    """Load the network that validation chose, and the index of its row of the history.
+
+    It is calibrated on the validation images, and its checkpoint keeps the temperature.
+    """
     callbacks = parts.trainer.callbacks  # type: ignore[attr-defined]
     path = next(each for each in callbacks if isinstance(each, BestCheckpoint)).best_model_path
     if not path:
         raise UserError("nothing was trained, so there is nothing to test; train for longer")
     checkpoint = read_checkpoint(path)
+    model = rebuild_classifier(checkpoint, path)
+    scores, targets = score_validation(model, parts.datamodule, accelerator=accelerator)
+    scaling = fit_scaling(to_probabilities(scores.double()), targets)
+    add_calibration(checkpoint, path, scaling)
     return rebuild_classifier(checkpoint, path), len(history_rows(checkpoint)) - 1
 
 
-def _make_results(parts: Parts, config: DictConfig, outcome: TestResult, best_row: int) -> Results:
+def _make_results(
+    parts: Parts,
+    config: DictConfig,
+    outcome: TestResult,
+    calibration: Calibration,
+    best_row: int,
+) -> Results:
     rows = parts.history.rows
     best, final = rows[best_row], rows[-1]
     total, trained = _count_parameters(parts.model)
@@ -178,6 +199,7 @@ def _make_results(parts: Parts, config: DictConfig, outcome: TestResult, best_ro
             loss=parts.history.newest("train/loss"), accuracy=parts.history.newest("train/accuracy")
         ),
         test=outcome.figures(),
+        calibration=calibration,
         seconds=Seconds(fit=final["seconds"], test=outcome.seconds),
         environment=environment(parts.trainer),
         overrides=parts.settings.overrides,

@@ -14,7 +14,8 @@ from mnist_vision.data.constants import MISSED, NUM_CLASSES
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.confusion_matrix import draw_confusion_matrix
 from mnist_vision.evaluation.measure import TestResult
-from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.evaluation.reliability_diagram import draw_reliability_diagram
+from mnist_vision.models.classifier import DigitClassifier, to_probabilities
 from mnist_vision.training.box_pictures import draw_boxes
 
 NUM_TRAINING_IMAGES = 64
@@ -65,8 +66,11 @@ def log_test(
     """
     writer = logger.experiment
     probabilities = model.probabilities(outcome.scores)
+    uncalibrated = to_probabilities(outcome.scores)
+    reliability = draw_reliability_diagram(uncalibrated, probabilities, outcome.targets)
     confusions = draw_confusion_matrix(outcome.targets.numpy(), outcome.predictions.numpy())
     writer.add_figure("test/confusion_matrix", confusions, step)
+    writer.add_figure("test/reliability", reliability, step)
     writer.add_figure("test/worst_mistakes", _worst_mistakes(outcome, probabilities), step)
     batch = _sample(datamodule.test_set, NUM_TEST_IMAGES, model)
     images, targets = datamodule.prepare_batch(batch)

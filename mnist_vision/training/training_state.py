@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mnist_vision.common.checks import NonNegative, NonNegativeInt, Share
 from mnist_vision.common.errors import UserError
-from mnist_vision.runs.record import Record
+from mnist_vision.runs.base_record import Record
+from mnist_vision.runs.calibration_record import TemperatureScaling
 
 Item = TypeVar("Item")
 
@@ -46,11 +47,13 @@ class Network(_Record):
         architecture: Name of the architecture.
         hyper_parameters: Arguments of its constructor.
         state_dict: Its weights.
+        calibration: Of the network that validation chose, once training has ended.
     """
 
     architecture: Annotated[str, Field(min_length=1, max_length=100)]
     hyper_parameters: dict[str, Any]
     state_dict: dict[str, Any]
+    calibration: TemperatureScaling | None = None
 
 
 class _Counts(Record):

@@ -112,7 +112,7 @@ class Chaos:
         assert read_state(directory.last_checkpoint)[0] == results.epochs
         assert read_state(directory.best_checkpoint)[0] == results.best.epoch
         self.check_checkpoints(settings, run_dir)
-        figures = results.test.model_dump()
+        figures = results.model_dump(include={"test", "calibration"})
         assert figures == self._tests.setdefault((settings, results.best.epoch), figures)
         assert directory.read_predictions() is not None
         wrong_files = file_names(run_dir) ^ {*reference.files, *more}

@@ -16,6 +16,7 @@ NAMES = (
     "all_settings",
     "curves",
     "confusion_matrices",
+    "confidence",
     "cost",
     "differences",
     "tested_ensembles",
