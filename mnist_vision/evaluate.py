@@ -1,4 +1,4 @@
-"""Test a checkpoint: `python -m mnist_vision.evaluate ckpt_path=outputs/.../best.ckpt`."""
+"""Test checkpoints: `python -m mnist_vision.evaluate ckpt_path=outputs/.../best.ckpt`."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,13 @@ def main() -> None:
 
 
 def task(config: DictConfig) -> Callable[[], float]:
-    """Prepare the test of a checkpoint, which returns its test accuracy."""
+    """Prepare the test of a checkpoint, or of an ensemble, which returns its test accuracy."""
     # torch and Lightning take seconds to import: not before the command line is checked.
-    from mnist_vision.inference.checkpoint_evaluation import prepare
+    from mnist_vision.inference import checkpoint_evaluation, ensemble_evaluation
 
-    return prepare(config)
+    if ensemble_evaluation.is_ensemble(config):
+        return ensemble_evaluation.prepare(config)
+    return checkpoint_evaluation.prepare(config)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ LIMITS: dict[str, Any] = {
 # Settings of single commands; those of one name may differ.
 LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {
     "benchmark": {"precision": Literal["32-true", "bf16-mixed"], "repeats": Count},
+    "evaluate": {"members": Annotated[int, Field(ge=2)] | None},
     "export": {
         "output": str | None,
         "format": Literal["onnx", "pt2"],

@@ -15,6 +15,7 @@ from mnist_vision.common.errors import UserError
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.data.label_errors import accuracy_without_label_errors
 from mnist_vision.evaluation.calibration import measure_calibration
 from mnist_vision.models.classifier import Assessment, DigitClassifier, to_probabilities
 from mnist_vision.runs.calibration_record import Calibration
@@ -58,6 +59,9 @@ class TestResult:
             num_images=len(self.targets),
             num_mistakes=len(self.mistakes),
             missed=int((self.predictions == MISSED).sum()),
+            accuracy_without_label_errors=accuracy_without_label_errors(
+                self.targets.numpy(), self.predictions.numpy()
+            ),
         )
 
     def calibration(self, temperature: float, threshold: float | None) -> Calibration:

@@ -1,1 +1,1 @@
-"""The comparison of finished runs: selection, statistics, and a report made of sections."""
+"""The comparison of finished runs: selection, grouping, and a report made of sections."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_vision.evaluation.statistics import Interval, mean_interval, proportion_interval
 from mnist_vision.report.quantities import QUANTITIES
-from mnist_vision.report.selection import Incomplete, Run, Selection, Skipped
-from mnist_vision.report.statistics import Interval, mean_interval, proportion_interval
+from mnist_vision.report.selection import Incomplete, Run, Selection, Skipped, TestedEnsemble
 from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.settings import flatten
 
@@ -83,11 +83,13 @@ class Setting:
 class SharedTest:
     """Settings that were tested on the same digits: only these can be compared.
 
-    They are sorted by validation accuracy, the best first. The sets of digits are named A, B, ...
+    They are sorted by validation accuracy, the best first, and so are the ensembles that were
+    tested on these digits. The sets of digits are named A, B, ...
     """
 
     settings: tuple[Setting, ...]
     name: str
+    ensembles: tuple[TestedEnsemble, ...] = ()
 
     @property
     def targets(self) -> Digits:
@@ -149,8 +151,19 @@ def group(selection: Selection) -> Comparison:
     for setting in settings:
         by_digits[setting.representative.targets.tobytes()].append(setting)
     largest_first = sorted(by_digits.values(), key=lambda same: -len(same))
-    tests = [SharedTest(tuple(same), _letter(place)) for place, same in enumerate(largest_first)]
-    return Comparison(tests, selection.incomplete, selection.skipped, repeats)
+    by_accuracy = sorted(selection.ensembles, key=lambda one: -one.record.val_accuracy)
+    tests = []
+    for place, same in enumerate(largest_first):
+        targets = same[0].representative.targets
+        ensembles = [one for one in by_accuracy if np.array_equal(one.targets, targets)]
+        tests.append(SharedTest(tuple(same), _letter(place), tuple(ensembles)))
+    compared = [one for test in tests for one in test.ensembles]
+    others = [
+        Skipped(one.folder, "an ensemble that was tested on other digits than the runs")
+        for one in by_accuracy
+        if one not in compared
+    ]
+    return Comparison(tests, selection.incomplete, [*selection.skipped, *others], repeats)
 
 
 def best_settings(name: str, settings: Sequence[Setting]) -> list[Setting]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from mnist_vision.data.label_errors import accuracy_without_label_errors
 from mnist_vision.report.selection import Run
 
 NOTHING = "–"  # noqa: RUF001 (an en dash: the value is not known)
@@ -46,6 +47,12 @@ def _share(title: str, of: Callable[[Run], float], *places: Place) -> Quantity:
     return Quantity(title, of, "{:.4f}".format, places, is_higher_better=True, shows_deviation=True)
 
 
+def _without_label_errors(run: Run) -> float:
+    """Compute it, as results of earlier versions lack it."""
+    accuracy = accuracy_without_label_errors(run.targets, run.predictions)
+    return math.nan if accuracy is None else accuracy
+
+
 def _calibrated(run: Run, name: str) -> float:
     """Get a figure after temperature scaling; NaN from runs of earlier versions."""
     calibration = run.results.calibration
@@ -63,6 +70,9 @@ QUANTITIES = {
     ),
     "test_accuracy": _share(
         "test accuracy", lambda run: run.results.test.accuracy, "settings", "runs", "terminal"
+    ),
+    "test_accuracy_without_label_errors": _share(
+        "test accuracy without label errors", _without_label_errors, "runs"
     ),
     "test_f1": _share("F1", lambda run: run.results.test.f1, "settings", "runs", "terminal"),
     "nll": Quantity(
@@ -94,6 +104,11 @@ QUANTITIES = {
         ("settings",),
     ),
 }
+
+
+def show_probability(p_value: float) -> str:
+    """Format a p value."""
+    return f"{p_value:.4f}" if p_value >= 0.0001 else f"{p_value:.0e}"
 
 
 def quantities_in(place: Place) -> dict[str, Quantity]:

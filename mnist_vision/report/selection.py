@@ -6,13 +6,14 @@ import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.file_names import JOB_FILE, RESULTS_FILE
-from mnist_vision.runs.predictions import Digits
-from mnist_vision.runs.record import Job, Results
+from mnist_vision.runs.ensemble_record import Ensemble
+from mnist_vision.runs.file_names import ENSEMBLE_FILE, JOB_FILE, RESULTS_FILE
+from mnist_vision.runs.predictions import Digits, Predictions
+from mnist_vision.runs.record import Job, Results, TestFigures
 from mnist_vision.runs.settings import flatten
 
 # Means and axes of larger numbers could overflow. No loss is larger: float32 ends at 3e38.
@@ -49,6 +50,23 @@ class Run:
         return {row.get("epoch", number): row[name] for number, row in rows if name in row}
 
 
+@dataclass(frozen=True, eq=False)
+class TestedEnsemble:
+    """Networks that were tested together.
+
+    Args:
+        folder: The directory of the test.
+        record: Its ensemble.json.
+        targets: `[N]` int64 in 0..9, in the order of the test set.
+    """
+
+    __test__ = False  # pytest would take it for a test
+
+    folder: Path
+    record: Ensemble
+    targets: Digits
+
+
 class Incomplete(NamedTuple):
     """A job without results, its status ("failed", "stopped" or "running"), and the reason."""
 
@@ -68,9 +86,10 @@ class Skipped(NamedTuple):
 
 @dataclass
 class Selection:
-    """The runs that were found, the jobs without results, and what could not be read."""
+    """The runs and ensembles that were found, jobs without results, and what could not be read."""
 
     runs: list[Run] = field(default_factory=list)
+    ensembles: list[TestedEnsemble] = field(default_factory=list)
     incomplete: list[Incomplete] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -89,6 +108,8 @@ def select(arguments: Sequence[str]) -> Selection:
         try:
             if (folder / RESULTS_FILE).exists():
                 selection.runs.append(_read_run(folder))
+            elif (folder / ENSEMBLE_FILE).exists():
+                selection.ensembles.append(_read_ensemble(folder))
             elif (job := _read_job(folder)) is not None:
                 selection.incomplete.append(job)
         except UserError as error:
@@ -124,7 +145,7 @@ def _why_nothing_found(selection: Selection) -> str:
 
 
 def _run_folders(arguments: Sequence[str], skipped: list[Skipped]) -> list[Path]:
-    """Find the folders of runs and jobs, sorted and without duplicates."""
+    """Find the folders of runs, ensembles and jobs, sorted and without duplicates."""
     found: dict[Path, Path] = {}
     for argument in arguments:
         # An existing folder is never a pattern, even if its name holds a bracket.
@@ -137,7 +158,7 @@ def _run_folders(arguments: Sequence[str], skipped: list[Skipped]) -> list[Path]
             root = os.path.dirname(name) or "." if os.path.basename(name) == RESULTS_FILE else name
             walk = os.walk(root, onerror=lambda error: skipped.append(_unreadable(error)))
             for folder, _, files in walk:
-                if {RESULTS_FILE, JOB_FILE} & set(files):
+                if {RESULTS_FILE, ENSEMBLE_FILE, JOB_FILE} & set(files):
                     found.setdefault(Path(folder).resolve(), Path(folder))
     return sorted(found.values())
 
@@ -149,25 +170,37 @@ def _unreadable(error: OSError) -> Skipped:
 def _read_run(folder: Path) -> Run:
     directory = RunDirectory(folder)
     results, predictions = directory.read(Results), directory.read_predictions()
-    _check_size(results)
-    counted = {"num_images": len(predictions.targets), "num_mistakes": predictions.num_mistakes}
-    for name, number in counted.items():
-        stated = getattr(results.test, name)
-        if stated != number:
-            raise UserError(
-                f"test_predictions.npz: does not belong to {RESULTS_FILE}: "
-                f"{name} is {number}, not {stated}"
-            )
+    content = results.model_dump(exclude={"seed", "environment", "overrides", "settings"})
+    rows = dict(enumerate(results.history, 1))
+    _check_size(content | {"history": rows}, RESULTS_FILE)
+    _check_belongs(predictions, results.test, RESULTS_FILE)
     return Run(folder, results, predictions.targets, predictions.preds)
 
 
-def _check_size(results: Results) -> None:
-    content = results.model_dump(exclude={"seed", "environment", "overrides", "settings"})
-    rows = dict(enumerate(results.history, 1))
-    for key, value in flatten(content | {"history": rows}).items():
+def _read_ensemble(folder: Path) -> TestedEnsemble:
+    directory = RunDirectory(folder)
+    record, predictions = directory.read(Ensemble), directory.read_predictions()
+    _check_size(record.model_dump(exclude={"members"}), ENSEMBLE_FILE)
+    _check_belongs(predictions, record.test, ENSEMBLE_FILE)
+    return TestedEnsemble(folder, record, predictions.targets)
+
+
+def _check_belongs(predictions: Predictions, test: TestFigures, name: str) -> None:
+    """Check that predictions and the record in the file `name` are of the same test."""
+    counted = {"num_images": len(predictions.targets), "num_mistakes": predictions.num_mistakes}
+    for key, number in counted.items():
+        stated = getattr(test, key)
+        if stated != number:
+            raise UserError(
+                f"test_predictions.npz: does not belong to {name}: {key} is {number}, not {stated}"
+            )
+
+
+def _check_size(content: dict[str, Any], name: str) -> None:
+    for key, value in flatten(content).items():
         if isinstance(value, int | float) and abs(value) > _LARGEST:
             given = reprlib.repr(value)  # a whole number may be a book
-            raise UserError(f"{RESULTS_FILE}: {key}={given}: must be at most {_LARGEST:g}")
+            raise UserError(f"{name}: {key}={given}: must be at most {_LARGEST:g}")
 
 
 def _read_job(folder: Path) -> Incomplete | None:

@@ -3,6 +3,7 @@
 - `results.json`: the results of a completed run
 - `test_predictions.npz`: its predictions on the test images
 - `evaluation.json`: instead of results, the figures of a tested checkpoint
+- `ensemble.json`: the same of several checkpoints together
 - `job.json`: how a job of a sweep ended
 - `checkpoints/`: `best.ckpt` and `last.ckpt`
 - `.lock`: held by the process that writes
@@ -22,6 +23,7 @@ from mnist_vision.common.paths import find_file, shortened
 from mnist_vision.runs.file_names import (
     BENCHMARK_FILE,
     CHECKPOINTS,
+    ENSEMBLE_FILE,
     EVALUATION_FILE,
     JOB_FILE,
     PREDICTED_CSV,
@@ -46,7 +48,8 @@ _OTHERS = (
     PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png",
 )  # fmt: skip
 # A directory with one of these holds a run.
-_SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, PREDICTED_CSV, f"{CHECKPOINTS}/*.ckpt")
+_RECORDS = (RESULTS_FILE, EVALUATION_FILE, ENSEMBLE_FILE, BENCHMARK_FILE)
+_SIGNS = (*_RECORDS, PREDICTED_CSV, f"{CHECKPOINTS}/*.ckpt")
 
 
 def find_checkpoint(ckpt_path: str | os.PathLike[str]) -> Path:
@@ -167,8 +170,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Delete the files of runs, and no others."""
-        files = (RESULTS_FILE, PREDICTIONS_FILE, EVALUATION_FILE, BENCHMARK_FILE, JOB_FILE)
-        patterns = (*files, CHECKPOINTS, *_OTHERS)
+        patterns = (*_RECORDS, PREDICTIONS_FILE, JOB_FILE, CHECKPOINTS, *_OTHERS)
         for path in [found for pattern in patterns for found in self.path.glob(pattern)]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -200,10 +202,11 @@ class RunDirectory:
             return None
 
     def find_test(self) -> "TestFigures | None":
-        """Read the test figures of a run or of a tested checkpoint; None if there are none."""
+        """Read the test figures of a run, checkpoint or ensemble; None if there are none."""
+        from mnist_vision.runs.ensemble_record import Ensemble
         from mnist_vision.runs.record import Evaluation, Results
 
-        found = self.find(Results) or self.find(Evaluation)
+        found = self.find(Results) or self.find(Evaluation) or self.find(Ensemble)
         return found.test if found is not None else None
 
     def write(self, record: "FileRecord", predictions: "Predictions | None" = None) -> Path:

@@ -3,6 +3,7 @@
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "test_predictions.npz"
 EVALUATION_FILE = "evaluation.json"
+ENSEMBLE_FILE = "ensemble.json"
 BENCHMARK_FILE = "benchmark.json"
 JOB_FILE = "job.json"
 CHECKPOINTS = "checkpoints"

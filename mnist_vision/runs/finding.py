@@ -25,24 +25,35 @@ def best_runs(folder: Path) -> dict[str, RunDirectory]:
     Raises:
         UserError: If there is none.
     """
-    best: dict[str, tuple[float, RunDirectory]] = {}
-    for name, _, files in sorted(os.walk(folder)):
-        directory = RunDirectory(name)
-        if RESULTS_FILE not in files or not directory.best_checkpoint.exists():
-            continue
-        results = directory.find(Results)
-        if results is None or not _is_validated(results):
-            continue
-        accuracy, _ = best.get(results.architecture, (-1.0, directory))
-        if results.best.val_accuracy > accuracy:
-            best[results.architecture] = results.best.val_accuracy, directory
+    best: dict[str, RunDirectory] = {}
+    for results, directory in rank_runs(folder):
+        best.setdefault(results.architecture, directory)
     if not best:
         raise UserError(
             f"{shown(folder)}: no completed run in it; train one with python -m "
             "mnist_vision.train, or name a checkpoint with ckpt_path=FILE"
         )
-    ranked = sorted(best.items(), key=lambda item: item[1][0], reverse=True)
-    return {architecture: directory for architecture, (_, directory) in ranked}
+    return best
+
+
+def rank_runs(folder: Path) -> list[tuple[Results, RunDirectory]]:
+    """Find the completed runs that `best_runs` chooses from.
+
+    Args:
+        folder: The folder that runs lie in, at any depth.
+
+    Returns:
+        Runs by validation accuracy, the best one first; equal ones by their paths.
+    """
+    found = []
+    for name, _, files in sorted(os.walk(folder)):
+        directory = RunDirectory(name)
+        if RESULTS_FILE not in files or not directory.best_checkpoint.exists():
+            continue
+        results = directory.find(Results)
+        if results is not None and _is_validated(results):
+            found.append((results, directory))
+    return sorted(found, key=lambda each: each[0].best.val_accuracy, reverse=True)
 
 
 def _is_validated(results: Results) -> bool:

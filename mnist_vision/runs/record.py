@@ -33,7 +33,8 @@ class TestFigures(Record):
     """Metrics by their short names, and numbers of digits.
 
     `num_images` digits were tested. The predictions of `num_mistakes` are wrong; among these the
-    network found nothing in `missed`. A detector adds metrics.
+    network found nothing in `missed`. `accuracy_without_label_errors` leaves out the test digits of
+    MNIST whose label is known to be wrong; None for other digits. A detector adds metrics.
     """
 
     __test__ = False  # pytest would take it for a test
@@ -45,6 +46,7 @@ class TestFigures(Record):
     num_images: Count
     num_mistakes: NonNegativeInt
     missed: NonNegativeInt = 0
+    accuracy_without_label_errors: Share | None = None
 
 
 class Seconds(Record):

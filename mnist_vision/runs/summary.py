@@ -3,6 +3,7 @@
 import shlex
 
 from mnist_vision.common.files import shown
+from mnist_vision.data.constants import LABEL_ERRORS
 from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Results, TestFigures
@@ -36,12 +37,13 @@ def _test_rows(test: TestFigures, calibration: Calibration | None) -> dict[str, 
     mistakes = f"{test.num_mistakes} of {test.num_images:,}"
     if test.missed:
         mistakes += f", {test.missed} of them not found"
-    return {
-        "test accuracy": f"{test.accuracy:.4f}",
-        "test F1 (macro)": f"{test.f1:.4f}",
-        "mistakes": mistakes,
-        **(_calibration_rows(calibration) if calibration is not None else {}),
-    }
+    rows = {"test accuracy": f"{test.accuracy:.4f}"}
+    if test.accuracy_without_label_errors is not None:
+        number = len(LABEL_ERRORS)
+        accuracy = test.accuracy_without_label_errors
+        rows[""] = f"{accuracy:.4f} without the {number} digits whose label is known to be wrong"
+    rows |= {"test F1 (macro)": f"{test.f1:.4f}", "mistakes": mistakes}
+    return rows | (_calibration_rows(calibration) if calibration is not None else {})
 
 
 def _calibration_rows(calibration: Calibration) -> dict[str, str]:

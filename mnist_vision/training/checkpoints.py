@@ -245,3 +245,25 @@ def history_rows(checkpoint: dict[str, Any]) -> list[dict[str, float]]:
     """Get the rows of history that a checkpoint holds; the last one is of its weights."""
     rows: list[dict[str, float]] = checkpoint["callbacks"]["History"]["rows"]
     return rows
+
+
+def read_val_accuracy(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> float:
+    """Read the validation accuracy of the weights in a checkpoint.
+
+    Args:
+        checkpoint: Its contents.
+        path: Its file, for the error.
+
+    Raises:
+        UserError: If it does not hold it.
+    """
+    try:
+        accuracy = history_rows(checkpoint)[-1]["val/accuracy"]
+    except (KeyError, IndexError, TypeError):
+        accuracy = None
+    if not isinstance(accuracy, float | int):
+        raise UserError(
+            f"ckpt_path={shown(path)}: does not hold the validation accuracy of its weights; give "
+            "the best.ckpt of a run"
+        )
+    return accuracy

@@ -66,7 +66,7 @@ def test_mistakes_and_figures():
     assert outcome.mistakes.tolist() == [1]
     counts = {"num_images": 3, "num_mistakes": 1, "missed": 0}
     expected = {"accuracy": 0.666667, "f1": 0.5, "mAP@0.5": 0.25} | counts
-    assert outcome.figures().model_dump() == expected
+    assert outcome.figures().model_dump(exclude_none=True) == expected
     assert outcome.to_record().preds.tolist() == [1, 7, 3]
     assert outcome.to_record().num_mistakes == 1
 

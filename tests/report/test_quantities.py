@@ -1,8 +1,11 @@
 import math
 
+import numpy as np
+
+from mnist_vision.data.mnist import load_split
 from mnist_vision.report.grouping import best_settings
 from mnist_vision.report.quantities import NOTHING, QUANTITIES
-from tests.report.fixtures import shared_test, write_run
+from tests.report.fixtures import compare_runs, shared_test, write_run
 
 
 def test_values_are_shown_in_their_format():
@@ -39,3 +42,12 @@ def test_accuracy_is_best_where_high_and_cost_where_low(tmp_path):
     assert best["num_mistakes"] == best["train_loss"] == ["cnn b=1"]
     assert best["fit_seconds"] == ["cnn b=1", "cnn a=1"]
     assert best_settings("test_accuracy", settings[:1]) == []
+
+
+def test_accuracy_without_label_errors_is_known_for_mnists_test_digits_alone(mnist_root, tmp_path):
+    targets = load_split(mnist_root, "test")[1].numpy()
+    write_run(tmp_path / "mnist", targets=targets, predictions=targets)
+    write_run(tmp_path / "others", targets=np.flip(targets), predictions=np.flip(targets))
+    quantity = QUANTITIES["test_accuracy_without_label_errors"]
+    known = [quantity.show(quantity.of(run)) for run in compare_runs(tmp_path).runs]
+    assert sorted(known) == ["1.0000", NOTHING]

@@ -12,6 +12,16 @@ def test_figures_are_shown_in_two_columns():
     ]
 
 
+def test_accuracy_without_label_errors_comes_second():
+    figures = TestFigures(
+        accuracy=0.99, accuracy_without_label_errors=0.991, f1=0.98, num_mistakes=1, num_images=100
+    )
+    assert figure_lines(figures)[:2] == [
+        "test accuracy      0.9900",
+        "                   0.9910 without the 15 digits whose label is known to be wrong",
+    ]
+
+
 def test_calibration_and_confidence_are_a_line_each():
     figures = TestFigures(accuracy=0.99, f1=0.98, num_mistakes=100, num_images=10_000)
     before, after = ({"value": ece, "low": 0.0, "high": 1.0} for ece in (0.0031, 0.0012))

@@ -19,6 +19,7 @@ NAMES = (
     "confidence",
     "cost",
     "differences",
+    "tested_ensembles",
     "hard_digits",
     "provenance",
 )

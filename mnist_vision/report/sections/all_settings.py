@@ -53,7 +53,7 @@ def _runs_table(test: SharedTest) -> Table:
 
 def _other_metrics(run: Run) -> str:
     """List the metrics that only some networks have, such as the mAP of a detector."""
-    shown = {"accuracy", "f1", "num_images", "num_mistakes"}
+    shown = {"accuracy", "accuracy_without_label_errors", "f1", "num_images", "num_mistakes"}
     metrics = run.results.test.model_dump().items()
     return ", ".join(f"{name} {value:g}" for name, value in metrics if name not in shown and value)
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from itertools import combinations
 
+from mnist_vision.evaluation.statistics import CONFIDENCE, McNemar, holm, mcnemar
 from mnist_vision.report.blocks import Block, Cell, Paragraph, Section, Table, for_each_test
 from mnist_vision.report.grouping import Setting, SharedTest
-from mnist_vision.report.statistics import CONFIDENCE, McNemar, holm, mcnemar
+from mnist_vision.report.quantities import show_probability
 
 # With more settings, each is compared with the first only, to keep the table readable.
 MAX_ALL_PAIRS = 8
@@ -54,8 +55,8 @@ def pairs_table(test: SharedTest) -> Table:
                 Cell(verdict, is_best=pair.is_real),
                 Cell(f"{first_only:,}"),
                 Cell(f"{second_only:,}"),
-                Cell(_probability(p_value)),
-                Cell(_probability(pair.adjusted)),
+                Cell(show_probability(p_value)),
+                Cell(show_probability(pair.adjusted)),
             ]
         )
     counts = ("only first right", "only second right")
@@ -71,10 +72,6 @@ def _make_blocks(test: SharedTest) -> list[Block]:
         return [pairs_table(test)]
     note = f"Each of {total} settings is compared with the one of the highest validation accuracy."
     return [Paragraph(note, "soft"), pairs_table(test)]
-
-
-def _probability(p_value: float) -> str:
-    return f"{p_value:.4f}" if p_value >= 0.0001 else f"{p_value:.0e}"
 
 
 SECTION = Section(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_vision.data.constants import MISSED
+from mnist_vision.data.label_errors import find_label_errors
 from mnist_vision.data.mnist import CorruptFileError, load_split
 from mnist_vision.report.blocks import (
     Block,
@@ -79,11 +80,12 @@ def _make_blocks(test: SharedTest) -> list[Block]:
 
 
 def _gallery(test: SharedTest, images: Images | None, indices: Indices, limit: int) -> list[Block]:
+    errors = find_label_errors(test.targets)
     pictures = [
         Picture(
             str(test.targets[index]),
             f"as {_wrong_predictions(test, index)}",
-            f"no. {index}",
+            f"no. {index}, label known to be wrong" if index in errors else f"no. {index}",
             b"" if images is None else _to_png(images[index]),
         )
         for index in indices[:limit]
@@ -126,6 +128,8 @@ def _to_png(image: Images) -> bytes:
 SECTION = Section(
     "Hard digits",
     "Each digit is shown with its true class, the wrong predictions, how many settings made each, "
-    "and its number in the test set. Each setting is represented by its run of the lowest seed.",
+    "and its number in the test set. Each setting is represented by its run of the lowest seed. "
+    "Labels known to be wrong are those of C. G. Northcutt et al., "
+    '"Pervasive Label Errors in Test Sets", 2021.',
     for_each_test(_make_blocks),
 )

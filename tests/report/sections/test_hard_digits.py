@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from mnist_vision.data.mnist import load_split
 from mnist_vision.report.sections import hard_digits as module
 from mnist_vision.report.sections.hard_digits import (
     MAX_SHARED,
@@ -76,6 +77,19 @@ def test_other_digits_than_mnists_have_no_pictures(two_runs, monkeypatch):
     assert load_images(shared_test(two_runs))[0] is None
     assert "not tested on MNIST's test images" in blocks_of(two_runs, "Paragraph")[0].text
     assert blocks_of(two_runs, "Gallery")[0].pictures[0].png == b""
+
+
+def test_a_label_that_is_known_to_be_wrong_is_marked(mnist_root, tmp_path):
+    targets = load_split(mnist_root, "test")[1].numpy()
+    predictions = targets.copy()
+    predictions[[946, 947]] = -1
+    for name in ("a", "b"):
+        write_run(
+            tmp_path / name, overrides=[f"{name}=1"], targets=targets, predictions=predictions
+        )
+    (gallery,) = blocks_of(tmp_path, "Gallery")
+    notes = [picture.note for picture in gallery.pictures]
+    assert notes == ["no. 946", "no. 947, label known to be wrong"]
 
 
 def test_missing_data_are_not_downloaded(two_runs, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mnist_vision.report.statistics import holm, mcnemar, mean_interval, proportion_interval
+from mnist_vision.evaluation.statistics import holm, mcnemar, mean_interval, proportion_interval
 
 
 def test_the_interval_of_a_mean_is_students():
