@@ -1,6 +1,8 @@
 """The test: all test images, each once, on one device, in float32."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +97,16 @@ def check_data(model: DigitClassifier, datamodule: MNISTDataModule) -> None:
         )
 
 
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Compute as every test does, so that a network has the same figures wherever it is tested."""
+    torch.set_flush_denormal(True)  # as in training
+    keep_freed_memory()
+    # TF32 convolutions on a GPU differ from float32 ones in the third digit.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
 def run_test(
     model: DigitClassifier, datamodule: MNISTDataModule, *, accelerator: str = "auto"
 ) -> TestResult:
@@ -108,8 +120,6 @@ def run_test(
         datamodule: Gives the test images.
         accelerator: "cpu", "gpu" or "auto".
     """
-    torch.set_flush_denormal(True)  # as in training, so that the figures are the same
-    keep_freed_memory()
     collector = _Collector()
     trainer = Trainer(
         accelerator=accelerator,
@@ -121,8 +131,7 @@ def run_test(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    # TF32 convolutions on a GPU differ from float32 ones in the third digit.
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with exact_arithmetic():
         started = time.perf_counter()
         (metrics,) = trainer.test(model, datamodule=datamodule, verbose=False)
         seconds = time.perf_counter() - started

@@ -59,6 +59,12 @@ QUANTITIES = {
         "test accuracy", lambda run: run.results.test.accuracy, "settings", "runs", "terminal"
     ),
     "test_f1": _share("F1", lambda run: run.results.test.f1, "settings", "runs", "terminal"),
+    "corrupted_accuracy": _share(
+        "mean accuracy over corruptions",
+        lambda run: math.nan if run.robustness is None else run.robustness.mean_accuracy,
+        "settings",
+        "runs",
+    ),
     "num_mistakes": Quantity(
         "mistakes",
         lambda run: run.num_mistakes,

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.file_names import JOB_FILE, RESULTS_FILE
+from mnist_vision.runs.file_names import JOB_FILE, RESULTS_FILE, ROBUSTNESS_FILE
 from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.record import Job, Results
+from mnist_vision.runs.robustness_record import Robustness
 from mnist_vision.runs.settings import flatten
 
 # Means and axes of larger numbers could overflow. No loss is larger: float32 ends at 3e38.
@@ -28,12 +29,14 @@ class Run:
         results: Its results.json.
         targets: `[N]` int64 in 0..9, in the order of the test set.
         predictions: `[N]` int64 in 0..9, or `MISSED`.
+        robustness: Its robustness.json, if it was measured under a suite of corruptions.
     """
 
     folder: Path
     results: Results
     targets: Digits
     predictions: Digits
+    robustness: Robustness | None = None
 
     @property
     def num_mistakes(self) -> int:
@@ -88,7 +91,7 @@ def select(arguments: Sequence[str]) -> Selection:
     for folder in _run_folders(arguments, selection.skipped):
         try:
             if (folder / RESULTS_FILE).exists():
-                selection.runs.append(_read_run(folder))
+                selection.runs.append(_read_run(folder, selection.skipped))
             elif (job := _read_job(folder)) is not None:
                 selection.incomplete.append(job)
         except UserError as error:
@@ -146,7 +149,7 @@ def _unreadable(error: OSError) -> Skipped:
     return Skipped(Path(error.filename), f"cannot be read ({error.strerror})")
 
 
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path, skipped: list[Skipped]) -> Run:
     directory = RunDirectory(folder)
     results, predictions = directory.read(Results), directory.read_predictions()
     _check_size(results)
@@ -158,7 +161,29 @@ def _read_run(folder: Path) -> Run:
                 f"test_predictions.npz: does not belong to {RESULTS_FILE}: "
                 f"{name} is {number}, not {stated}"
             )
-    return Run(folder, results, predictions.targets, predictions.preds)
+    robustness = _read_robustness(directory, results, skipped)
+    return Run(folder, results, predictions.targets, predictions.preds, robustness)
+
+
+def _read_robustness(
+    directory: RunDirectory, results: Results, skipped: list[Skipped]
+) -> Robustness | None:
+    """Read the figures under corruptions; None if they are missing or cannot be used."""
+    path = directory.path / ROBUSTNESS_FILE
+    if not path.exists():
+        return None
+    try:
+        robustness = directory.read(Robustness)
+        num_images = {test.num_images for test in robustness.corruptions.values()}
+        if num_images != {results.test.num_images}:
+            raise UserError(
+                f"{ROBUSTNESS_FILE}: does not belong to {RESULTS_FILE}: num_images is "
+                f"{min(num_images)}, not {results.test.num_images}"
+            )
+    except UserError as error:
+        skipped.append(Skipped(path, str(error)))
+        return None
+    return robustness
 
 
 def _check_size(results: Results) -> None:

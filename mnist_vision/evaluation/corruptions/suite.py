@@ -11,6 +11,9 @@ def _brightness(images: Images, generator: np.random.Generator) -> Images:
     return np.minimum(images.astype(np.int16) + 128, 255).astype(np.uint8)
 
 
+# Raised when a corruption changes, as figures before and after cannot be compared.
+VERSION = 1
+
 SUITES: dict[str, tuple[Corruption, ...]] = {
     "corruptions": (Corruption("brightness", "light", _brightness, "MNIST-C"),)
 }

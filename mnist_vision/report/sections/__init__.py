@@ -16,6 +16,7 @@ NAMES = (
     "all_settings",
     "curves",
     "confusion_matrices",
+    "corrupted_digits",
     "cost",
     "differences",
     "hard_digits",
