@@ -14,7 +14,7 @@ from torch import Tensor
 from mnist_vision.common.errors import UserError
 from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule
-from mnist_vision.evaluation.corruptions.corruption import Images
+from mnist_vision.evaluation.corruptions.corruption import Corruption, Images
 from mnist_vision.evaluation.corruptions.suite import SUITES, VERSION, load_corrupted
 from mnist_vision.evaluation.measure import exact_arithmetic
 from mnist_vision.models.classifier import DigitClassifier, predict
@@ -91,7 +91,7 @@ def measure_robustness(
         )
         tests[corruption.name] = _count(predictions, test_set.targets, started)
         examples[corruption.name] = corrupted[first.numpy()]
-        log.info("%-18s %s", corruption.name, _row(tests[corruption.name]))
+        log.info("%-18s %s", corruption.name, _row(tests[corruption.name], corruption))
     in_mean = [corruption.name for corruption in SUITES[suite] if corruption.is_in_mean]
     record = Robustness(
         suite=suite,
@@ -104,7 +104,7 @@ def measure_robustness(
         mean_over=in_mean,
         seconds=round(sum(test.seconds for test in tests.values()), 3),
     )
-    mean = f"{record.mean_accuracy:.4f}     {record.seconds:.1f}"
+    mean = f"{record.mean_accuracy:.4f}     {record.seconds:.1f} in all"
     log.info("%-18s %s", f"mean of {len(in_mean)}", mean)
     return RobustnessResult(record, examples)
 
@@ -142,6 +142,7 @@ def _count(predictions: Tensor, targets: Tensor, started: float) -> CorruptedTes
     )
 
 
-def _row(test: CorruptedTest) -> str:
-    missed = f"  ({test.missed:,} images without a digit)" if test.missed else ""
-    return f"{test.accuracy:.4f}     {test.seconds:.1f}{missed}"
+def _row(test: CorruptedTest, corruption: Corruption) -> str:
+    notes = [f"nothing found in {test.missed:,} images"] if test.missed else []
+    notes += [] if corruption.is_in_mean else ["not in the mean"]
+    return "  ".join([f"{test.accuracy:.4f}     {test.seconds:.1f}", *notes])

@@ -62,7 +62,6 @@ QUANTITIES = {
     "corrupted_accuracy": _share(
         "mean accuracy over corruptions",
         lambda run: math.nan if run.robustness is None else run.robustness.mean_accuracy,
-        "settings",
         "runs",
     ),
     "num_mistakes": Quantity(

@@ -112,13 +112,15 @@ def log_robustness(folder: str | os.PathLike[str], result: RobustnessResult, ste
 
 def _corrupted_digits(result: RobustnessResult) -> Figure:
     """Draw a row of digits for each corruption."""
-    figure = Figure(figsize=(8, 0.75 * len(result.examples)), layout="constrained")
-    rows = figure.subplots(len(result.examples), 1, squeeze=False)[:, 0]
-    for axes, (name, digits) in zip(rows, result.examples.items(), strict=True):
-        axes.imshow(np.concatenate(list(digits), axis=1), cmap="gray", vmin=0, vmax=255)
-        axes.set(xticks=[], yticks=[])
-        accuracy = result.record.corruptions[name].accuracy
-        axes.set_ylabel(f"{name}  {accuracy:.4f}", rotation=0, ha="right", va="center", fontsize=10)
+    rows = [np.concatenate(list(digits), axis=1) for digits in result.examples.values()]
+    height = rows[0].shape[0]
+    figure = Figure(figsize=(9, 0.75 * len(rows)), layout="compressed")
+    axes = figure.subplots()
+    axes.imshow(np.concatenate(rows), cmap="gray", vmin=0, vmax=255)
+    tests = result.record.corruptions
+    names = [f"{name}  {tests[name].accuracy:.4f}" for name in result.examples]
+    axes.set_yticks([height * (place + 0.5) for place in range(len(rows))], names)
+    axes.set_xticks([])
     return figure
 
 

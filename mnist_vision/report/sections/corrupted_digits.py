@@ -48,7 +48,7 @@ def mean_accuracies(measured: Measured) -> dict[str, float]:
     """The mean accuracy of all settings under each corruption, the most harmful first."""
     found: dict[str, list[float]] = defaultdict(list)
     for records in measured.values():
-        for name in {name: None for each in records for name in each.corruptions}:
+        for name in dict.fromkeys(name for each in records for name in each.corruptions):
             found[name].append(fmean(_accuracies(records, name)))
     means = {name: fmean(accuracies) for name, accuracies in found.items()}
     return dict(sorted(means.items(), key=lambda item: item[1]))
@@ -100,20 +100,21 @@ def _make_test_blocks(test: SharedTest) -> list[Block]:
         kept = dict(list(measured.items())[:MAX_SETTINGS])
         blocks += [*_limit_note(test, len(measured), len(kept)), accuracy_table(kept)]
         if suite in SUITES and version == VERSION:
-            blocks += _gallery(test, suite, mean_accuracies(kept))
+            blocks += _gallery(test, suite, kept)
     return blocks
 
 
-def _gallery(test: SharedTest, suite: str, means: dict[str, float]) -> list[Block]:
+def _gallery(test: SharedTest, suite: str, measured: Measured) -> list[Block]:
     images, reason = load_images(test)
     if images is None:
         return [Paragraph(f"There are no pictures: {reason}.")]
     drawn = draw_corruptions(images, test.targets, suite)
     kinds = {each.name: each.kind for each in SUITES[suite]}
-    pictures = [Picture("none", "", "", drawn["none"])]
+    clean = [fmean(each.clean_accuracy for each in records) for records in measured.values()]
+    pictures = [Picture("none", "", f"{fmean(clean):.4f}", drawn["none"])]
     pictures += [
-        Picture(name, "", f"{kinds[name]}, {mean:.4f}", drawn[name])
-        for name, mean in means.items()
+        Picture(name.replace("_", " "), kinds[name], f"{mean:.4f}", drawn[name])
+        for name, mean in mean_accuracies(measured).items()
         if name in kinds
     ]
     text = "The same four digits under each corruption, with the mean accuracy of all settings"
