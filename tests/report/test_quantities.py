@@ -2,7 +2,7 @@ import math
 
 from mnist_vision.report.grouping import best_settings
 from mnist_vision.report.quantities import NOTHING, QUANTITIES
-from tests.report.fixtures import shared_test, write_run
+from tests.report.fixtures import shared_test, write_robustness, write_run
 
 
 def test_values_are_shown_in_their_format():
@@ -39,3 +39,16 @@ def test_accuracy_is_best_where_high_and_cost_where_low(tmp_path):
     assert best["num_mistakes"] == best["train_loss"] == ["cnn b=1"]
     assert best["fit_seconds"] == ["cnn b=1", "cnn a=1"]
     assert best_settings("test_accuracy", settings[:1]) == []
+
+
+def test_a_mean_is_taken_over_the_runs_that_have_a_value(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / f"{seed}", seed=seed)
+    (setting,) = shared_test(tmp_path).settings
+    assert setting.show_mean("corrupted_accuracy") == NOTHING
+    assert setting.show_deviation("corrupted_accuracy") == ""
+    for seed, accuracy in ((0, 0.6), (1, 0.8)):
+        write_robustness(tmp_path / f"{seed}", {"brightness": accuracy})
+    (setting,) = shared_test(tmp_path).settings
+    assert setting.show_mean("corrupted_accuracy") == "0.7000"
+    assert setting.show_deviation("corrupted_accuracy") == "± 0.1414"
