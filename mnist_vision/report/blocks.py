@@ -41,12 +41,14 @@ class Cell(NamedTuple):
         note: A remark in small type.
         is_best: Whether to mark the cell as the best of its column.
         colour: Number of the setting's colour in plots, from 0; None for no colour.
+        heat: How much the cell is coloured in a heat map, in [0, 1]; None outside of one.
     """
 
     text: str
     note: str = ""
     is_best: bool = False
     colour: int | None = None
+    heat: float | None = None
 
 
 class Table(NamedTuple):

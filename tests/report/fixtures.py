@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mnist_vision.data.mnist import CorruptFileError, load_split
+from mnist_vision.evaluation.corruptions.suite import VERSION
 from mnist_vision.report.grouping import Comparison, SharedTest, group
 from mnist_vision.report.selection import Run, select
 
@@ -120,6 +121,35 @@ def write_run(
     np.savez_compressed(
         folder / "test_predictions.npz", targets=targets, preds=predictions, scores=scores
     )
+    return folder
+
+
+def write_robustness(
+    folder: Path,
+    accuracies: dict[str, float] | None = None,
+    num_images: int = 200,
+    **changes: object,
+) -> Path:
+    """Writes a folder with robustness.json; "inversion" is not in the mean."""
+    accuracies = {"brightness": 0.8, "inversion": 0.3} if accuracies is None else accuracies
+    in_mean = [name for name in accuracies if name != "inversion"]
+    record = {
+        "version": 1,
+        "suite": "corruptions",
+        "suite_version": VERSION,
+        "architecture": "cnn",
+        "ckpt_path": "best.ckpt",
+        "clean_accuracy": 0.99,
+        "corruptions": {
+            name: {"accuracy": value, "num_images": num_images, "missed": 0, "seconds": 1.0}
+            for name, value in accuracies.items()
+        },
+        "mean_accuracy": float(np.mean([accuracies[name] for name in in_mean])),
+        "mean_over": in_mean,
+        "seconds": 2.0,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "robustness.json").write_text(json.dumps(record | changes))
     return folder
 
 

@@ -17,6 +17,7 @@ NAMES = (
     "curves",
     "confusion_matrices",
     "confidence",
+    "corrupted_digits",
     "cost",
     "differences",
     "tested_ensembles",
