@@ -2,6 +2,7 @@
 
 - `results.json`: the results of a completed run
 - `test_predictions.npz`: its predictions on the test images
+- `attributions.npz`: where the network looked in its worst mistakes
 - `evaluation.json`: instead of results, the figures of a tested checkpoint
 - `job.json`: how a job of a sweep ended
 - `checkpoints/`: `best.ckpt` and `last.ckpt`
@@ -20,6 +21,7 @@ from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory, remove_leftovers, shown, write_atomically
 from mnist_vision.common.paths import find_file, shortened
 from mnist_vision.runs.file_names import (
+    ATTRIBUTIONS_FILE,
     BENCHMARK_FILE,
     CHECKPOINTS,
     EVALUATION_FILE,
@@ -32,6 +34,7 @@ from mnist_vision.runs.file_names import (
 from mnist_vision.runs.settings import quoted
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them
+    from mnist_vision.runs.mistake_attributions import MistakeAttributions
     from mnist_vision.runs.predictions import Predictions
     from mnist_vision.runs.record import FileRecord, Results, TestFigures
 
@@ -42,7 +45,8 @@ _OTHERS = (
     "train*.log", "evaluate.log", "predict.log", "export.log", "serve.log", "benchmark.log",
     ".hydra", "tensorboard", "csv", "mlflow.db", "mlflow.db-*", "mlflow_artifacts", "wandb",
     "results_epoch_*.json", "results_damaged*.json", "*-profile.txt", "speedrun_*",
-    PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png",
+    PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png", "explanations_*.png",
+    ATTRIBUTIONS_FILE,
 )  # fmt: skip
 # A directory with one of these holds a run.
 _SIGNS = (RESULTS_FILE, EVALUATION_FILE, BENCHMARK_FILE, PREDICTED_CSV, f"{CHECKPOINTS}/*.ckpt")
@@ -227,6 +231,25 @@ class RunDirectory:
         from mnist_vision.runs.predictions import Predictions
 
         return Predictions.read(self.path / PREDICTIONS_FILE)
+
+    def write_attributions(self, attributions: "MistakeAttributions | None") -> None:
+        """Write the attributions of the worst mistakes; None deletes those of an earlier test."""
+        path = self.path / ATTRIBUTIONS_FILE
+        if attributions is None:
+            path.unlink(missing_ok=True)
+        else:
+            attributions.write(path)
+
+    def read_attributions(self) -> "MistakeAttributions | None":
+        """Read the attributions of the worst mistakes; None if there are none.
+
+        Raises:
+            UserError: If they are damaged.
+        """
+        from mnist_vision.runs.mistake_attributions import MistakeAttributions
+
+        path = self.path / ATTRIBUTIONS_FILE
+        return MistakeAttributions.read(path) if path.exists() else None
 
     def find_all_results(self) -> list["Results"]:
         """Read the results of the run, if any, and those that were put aside before."""

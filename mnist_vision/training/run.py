@@ -14,8 +14,11 @@ from mnist_vision.common.errors import UserError, settings_of, stop_behind
 from mnist_vision.common.files import explain_os_error, shown
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
+from mnist_vision.evaluation.attribution import attribute_mistakes
 from mnist_vision.evaluation.measure import TestResult, run_test
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.runs.file_names import ATTRIBUTIONS_FILE
+from mnist_vision.runs.mistake_attributions import MistakeAttributions
 from mnist_vision.runs.record import BestEpoch, Results, Seconds, TrainFigures
 from mnist_vision.runs.settings import command_line, figure_settings
 from mnist_vision.runs.summary import result_lines
@@ -25,7 +28,7 @@ from mnist_vision.training.ending import reason_of_end
 from mnist_vision.training.environment import environment
 from mnist_vision.training.parts import Parts, make_parts
 from mnist_vision.training.processes import ProcessWatch
-from mnist_vision.training.tensorboard import log_test
+from mnist_vision.training.tensorboard import log_attributions, log_test
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,8 @@ def _run(parts: Parts, config: DictConfig) -> float:
         outcome = run_test(tested, parts.datamodule, accelerator=config.trainer.accelerator)
         results = _make_results(parts, config, outcome, best_row)
         parts.directory.write(results, outcome.to_record())
-        _log_test(parts, tested, outcome)
+        attributions = _explain_mistakes(parts, tested, outcome)
+        _log_test(parts, tested, outcome, attributions)
     except BaseException as error:
         is_interrupted = isinstance(error, OSError) or stop_behind(error) is not None
         if is_interrupted and parts.trainer.is_global_zero:
@@ -191,13 +195,32 @@ def _count_parameters(model: DigitClassifier) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
 
 
-def _log_test(parts: Parts, tested: DigitClassifier, outcome: TestResult) -> None:
+def _explain_mistakes(
+    parts: Parts, tested: DigitClassifier, outcome: TestResult
+) -> MistakeAttributions | None:
+    """Keep where the network looked; an error of the file is a warning, as results are written."""
+    attributions = attribute_mistakes(tested, parts.datamodule, outcome)
+    try:
+        parts.directory.write_attributions(attributions)
+    except OSError as error:
+        log.warning("%s: is not written: %s", ATTRIBUTIONS_FILE, explain_os_error(error))
+    return attributions
+
+
+def _log_test(
+    parts: Parts,
+    tested: DigitClassifier,
+    outcome: TestResult,
+    attributions: MistakeAttributions | None,
+) -> None:
     """Log the test; an error of a file is a warning, as the results are written."""
     step = parts.trainer.global_step
     for logger in parts.trainer.loggers:
         try:
             if isinstance(logger, TensorBoardLogger):  # it logs the metrics with the settings
                 log_test(logger, parts.hyperparameters, tested, parts.datamodule, outcome, step)
+                if attributions is not None:
+                    log_attributions(logger, attributions, step)
             else:
                 logger.log_metrics(outcome.metrics, step=step)
             logger.finalize("success")

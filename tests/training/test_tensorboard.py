@@ -118,7 +118,12 @@ def test_the_server_shows_all_that_was_logged(server):
     }
     assert "hp_metric" not in scalars
     (images,) = get(f"{server}/plugin/images/tags").values()
-    assert images.keys() == {"train/images", "test/confusion_matrix", "test/worst_mistakes"}
+    assert images.keys() == {
+        "train/images",
+        "test/confusion_matrix",
+        "test/worst_mistakes",
+        "test/attributions",
+    }
     (curves,) = get(f"{server}/plugin/pr_curves/tags").values()
     assert curves.keys() == {f"test/precision_recall/{digit}" for digit in range(10)}
     (graph,) = get(f"{server}/plugin/graphs/info").values()
