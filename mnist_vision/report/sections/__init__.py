@@ -19,6 +19,7 @@ NAMES = (
     "cost",
     "differences",
     "hard_digits",
+    "attributions",
     "provenance",
 )
 SECTIONS: list[Section] = [import_module(f"{__name__}.{name}").SECTION for name in NAMES]
