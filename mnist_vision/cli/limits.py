@@ -51,7 +51,7 @@ LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {
         "format": Literal["onnx", "pt2"],
         "precision": Literal["float32", "int8"],
     },
-    "predict": {"digits": Literal["one", "many"], "show": bool},
+    "predict": {"digits": Literal["one", "many"], "show": bool, "explain": bool},
     "serve": {"port": Annotated[int, Field(ge=1, le=65535)]},
 }
 

@@ -14,6 +14,7 @@ from mnist_vision.common.files import shown
 from mnist_vision.common.instantiation import make
 from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.attribution import attribute_mistakes
 from mnist_vision.evaluation.measure import check_data, run_test
 from mnist_vision.evaluation.robustness import check_suite
 from mnist_vision.inference.checkpoint_data import make_datamodule, merge_changes
@@ -87,7 +88,9 @@ def _test(model: DigitClassifier, datamodule: MNISTDataModule, config: DictConfi
         calibration=outcome.calibration(model.temperature, model.threshold),
         seconds={"test": outcome.seconds},
     )
-    path = RunDirectory(config.output_dir).write(evaluation, outcome.to_record())
+    directory = RunDirectory(config.output_dir)
+    path = directory.write(evaluation, outcome.to_record())
+    directory.write_attributions(attribute_mistakes(model, datamodule, outcome))
     log.info("%s from %s", model.architecture, shown(config.ckpt_path))
     for line in figure_lines(evaluation.test, evaluation.calibration):
         log.info(line)

@@ -168,6 +168,28 @@ class FasterRCNN(DigitClassifier):
         """Find the boxes of digits: those of single digits are those of their ink."""
         return locate(images, targets)
 
+    @property
+    def attribution_layer(self) -> nn.Module:
+        """The backbone's last convolution; those of the proposals come later."""
+        return [each for each in self.backbone.modules() if isinstance(each, nn.Conv2d)][-1]
+
+    @torch.no_grad()
+    def regions(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Propose boxes `[B, P, 4]`, and say which are padding: `[B, P]` bool, false for those."""
+        return self._propose(images, self._features(images))
+
+    def evidence(self, images: Tensor, *regions: Tensor) -> Tensor:
+        """Compute the logarithm of the highest score of each digit over proposals held fixed.
+
+        Unlike in `forward`, no score is dropped for being low: it is finite, with a gradient.
+        """
+        proposals, is_proposal = regions
+        logits, _ = self.roi_heads(self._features(images), proposals, 1 / STRIDE)
+        scores: Tensor = logits.log_softmax(dim=-1)[..., 1:]
+        # Padding has the lowest score that there is, not minus infinity, which has no gradient.
+        lowest = torch.finfo(scores.dtype).min
+        return scores.masked_fill(~is_proposal[..., None], lowest).amax(dim=1)
+
     def losses(self, images: Tensor, targets: Tensor | DigitBoxes) -> dict[str, Tensor]:
         """Compute the four losses of Faster R-CNN, by torchvision's names.
 
@@ -225,9 +247,12 @@ class FasterRCNN(DigitClassifier):
         features: Tensor = self.backbone((images - PIXEL_MEAN) / PIXEL_STD)
         return features
 
+    def _propose(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rpn.propose(_size(images), *self.rpn(images, features))
+
     def _candidates(self, images: Tensor) -> Candidates:
         features = self._features(images)
-        proposals, is_proposal = self.rpn.propose(_size(images), *self.rpn(images, features))
+        proposals, is_proposal = self._propose(images, features)
         return self.roi_heads.candidates(
             features, 1 / STRIDE, proposals, is_proposal, _size(images)
         )

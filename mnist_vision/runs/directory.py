@@ -3,6 +3,7 @@
 - `results.json`: the results of a completed run
 - `test_predictions.npz`: its predictions on the test images
 - `robustness.json`: its figures under a suite of corruptions
+- `attributions.npz`: where the network looked in its worst mistakes
 - `evaluation.json`: instead of results, the figures of a tested checkpoint
 - `ensemble.json`: the same of several checkpoints together
 - `job.json`: how a job of a sweep ended
@@ -22,6 +23,7 @@ from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory, remove_leftovers, shown, write_atomically
 from mnist_vision.common.paths import find_file, shortened
 from mnist_vision.runs.file_names import (
+    ATTRIBUTIONS_FILE,
     BENCHMARK_FILE,
     CHECKPOINTS,
     ENSEMBLE_FILE,
@@ -37,6 +39,7 @@ from mnist_vision.runs.settings import quoted
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them
     from mnist_vision.runs.base_record import FileRecord
+    from mnist_vision.runs.mistake_attributions import MistakeAttributions
     from mnist_vision.runs.predictions import Predictions
     from mnist_vision.runs.record import Results, TestFigures
 
@@ -48,7 +51,8 @@ _OTHERS = (
     ".hydra", "tensorboard", "csv", "mlflow.db", "mlflow.db-*", "mlflow_artifacts", "wandb",
     "results_epoch_*.json", "results_damaged*.json", "robustness_epoch_*.json",
     "robustness_damaged*.json", "*-profile.txt", "speedrun_*",
-    PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png",
+    PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png", "explanations_*.png",
+    ATTRIBUTIONS_FILE,
 )  # fmt: skip
 # A directory with one of these holds a run.
 _RECORDS = (RESULTS_FILE, EVALUATION_FILE, ENSEMBLE_FILE, BENCHMARK_FILE)
@@ -234,6 +238,25 @@ class RunDirectory:
         from mnist_vision.runs.predictions import Predictions
 
         return Predictions.read(self.path / PREDICTIONS_FILE)
+
+    def write_attributions(self, attributions: "MistakeAttributions | None") -> None:
+        """Write the attributions of the worst mistakes; None deletes those of an earlier test."""
+        path = self.path / ATTRIBUTIONS_FILE
+        if attributions is None:
+            path.unlink(missing_ok=True)
+        else:
+            attributions.write(path)
+
+    def read_attributions(self) -> "MistakeAttributions | None":
+        """Read the attributions of the worst mistakes; None if there are none.
+
+        Raises:
+            UserError: If they are damaged.
+        """
+        from mnist_vision.runs.mistake_attributions import MistakeAttributions
+
+        path = self.path / ATTRIBUTIONS_FILE
+        return MistakeAttributions.read(path) if path.exists() else None
 
     def find_all_results(self) -> list["Results"]:
         """Read the results of the run, if any, and those that were put aside before."""

@@ -2,6 +2,7 @@
 
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "test_predictions.npz"
+ATTRIBUTIONS_FILE = "attributions.npz"
 EVALUATION_FILE = "evaluation.json"
 ENSEMBLE_FILE = "ensemble.json"
 BENCHMARK_FILE = "benchmark.json"
@@ -11,3 +12,4 @@ CHECKPOINTS = "checkpoints"
 PREDICTED_CSV = "predictions.csv"
 PREDICTED_JSONL = "predictions.jsonl"
 CONTACT_SHEET = "contact_sheet_{:03}.png"
+EXPLANATIONS = "explanations_{:03}.png"

@@ -15,11 +15,13 @@ from torchvision.utils import make_grid
 from mnist_vision.data.boxes import locate
 from mnist_vision.data.constants import MISSED, NUM_CLASSES
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.attribution_pictures import draw_mistakes
 from mnist_vision.evaluation.confusion_matrix import draw_confusion_matrix
 from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.evaluation.reliability_diagram import draw_reliability_diagram
 from mnist_vision.evaluation.robustness import RobustnessResult
 from mnist_vision.models.classifier import DigitClassifier, to_probabilities
+from mnist_vision.runs.mistake_attributions import MistakeAttributions
 from mnist_vision.training.box_pictures import draw_boxes
 
 NUM_TRAINING_IMAGES = 64
@@ -126,6 +128,30 @@ def _corrupted_digits(result: RobustnessResult) -> Figure:
     axes.set_yticks([height * (place + 0.5) for place in range(len(rows))], names)
     axes.set_xticks([])
     return figure
+
+
+def log_attributions(
+    logger: TensorBoardLogger, attributions: MistakeAttributions, step: int
+) -> None:
+    """Log where the network looked in its worst mistakes.
+
+    Args:
+        logger: A logger of the run.
+        attributions: Of the test.
+        step: The training step it was tested at.
+    """
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure.suptitle("True digit, prediction; the digit, its Grad-CAM, its integrated gradients")
+    grid = figure.subplots(4, 3)
+    for axes in grid.flat:
+        axes.axis("off")
+    captions = zip(attributions.targets, attributions.predictions, strict=True)
+    explained = zip(draw_mistakes(attributions), captions, strict=True)
+    for axes, (picture, (target, prediction)) in zip(grid.flat, explained, strict=False):
+        axes.imshow(picture)
+        axes.set_title(f"{target} as {prediction}", fontsize=10)
+    logger.experiment.add_figure("test/attributions", figure, step)
+    logger.experiment.flush()
 
 
 def _sample(dataset: Any, num_images: int, model: DigitClassifier) -> Any:

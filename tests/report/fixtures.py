@@ -10,6 +10,8 @@ from mnist_vision.data.mnist import CorruptFileError, load_split
 from mnist_vision.evaluation.corruptions.suite import VERSION
 from mnist_vision.report.grouping import Comparison, SharedTest, group
 from mnist_vision.report.selection import Run, select
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.mistake_attributions import MistakeAttributions
 
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -151,6 +153,22 @@ def write_robustness(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "robustness.json").write_text(json.dumps(record | changes))
     return folder
+
+
+def write_attributions(folder: Path, indices: list[int]) -> MistakeAttributions:
+    """Writes attributions of predictions of the run in a folder."""
+    predictions = RunDirectory(folder).read_predictions()
+    maps = np.random.default_rng(0).random((len(indices), 28, 28)).astype(np.float32)
+    attributions = MistakeAttributions(
+        np.array(indices),
+        predictions.preds[indices],
+        predictions.targets[indices],
+        (255 * maps).astype(np.uint8),
+        maps,
+        maps - 0.5,
+    )
+    RunDirectory(folder).write_attributions(attributions)
+    return attributions
 
 
 def with_history(run: Run, rows: list[dict[str, float]]) -> Run:

@@ -18,6 +18,7 @@ from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.calibration import fit_scaling
 from mnist_vision.models.classifier import to_probabilities
 from mnist_vision.models.cnn import CNN
+from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.settings import quoted
 from mnist_vision.training.checkpoints import load_classifier, read_checkpoint
 from mnist_vision.training.run import run as run_training
@@ -90,6 +91,22 @@ def test_a_run_is_calibrated_on_its_validation_images(run):
     assert "calibration" not in read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
 
 
+def test_the_worst_mistakes_are_explained_and_again_by_evaluate(run, run_here, tmp_path):
+    run_dir = run("trainer.max_epochs=1", "model.widths=[4,8]")
+    explained = RunDirectory(run_dir).read_attributions()
+    tested = RunDirectory(run_dir).read_predictions()
+    assert len(explained.indices) == 12
+    assert (explained.predictions == tested.preds[explained.indices]).all()
+    assert (explained.targets == tested.targets[explained.indices]).all()
+    assert (explained.predictions != explained.targets).all()
+    arguments = ("ckpt_path=run/checkpoints/best.ckpt", "hydra.run.dir=again")
+    code, output = run_here("evaluate", *arguments, "trainer.accelerator=cpu")
+    assert (code, output.err) == (0, "")
+    again = RunDirectory(tmp_path / "again").read_attributions()
+    for name, array in vars(explained).items():
+        assert np.array_equal(getattr(again, name), array)
+
+
 def test_it_learns(run):
     run_dir = run("trainer.max_epochs=8", "data.batch_size=50", "data.augmentation=null")
     assert results_of(run_dir)["test"]["accuracy"] > 0.95
@@ -133,6 +150,7 @@ def test_scenes_are_trained_on_and_tested_digit_by_digit(run):
     assert results["calibration"]["after"]["nll"]["value"] > 0
     assert 12 <= test["num_images"] <= 5 * 12
     assert 0 <= test["mAP@0.5"] <= 1
+    assert RunDirectory(run_dir).read_attributions() is None
     with np.load(run_dir / "test_predictions.npz") as predictions:
         assert len(predictions["targets"]) == test["num_images"]
         assert (predictions["preds"] == -1).sum() == test["missed"]

@@ -119,8 +119,8 @@ def test_the_server_shows_all_that_was_logged(server):
     }
     assert "hp_metric" not in scalars
     (images,) = get(f"{server}/plugin/images/tags").values()
-    tested = {"test/confusion_matrix", "test/reliability", "test/worst_mistakes"}
-    assert images.keys() == {"train/images"} | tested
+    tested = {"confusion_matrix", "reliability", "worst_mistakes", "attributions"}
+    assert images.keys() == {"train/images"} | {f"test/{name}" for name in tested}
     (curves,) = get(f"{server}/plugin/pr_curves/tags").values()
     assert curves.keys() == {f"test/precision_recall/{digit}" for digit in range(10)}
     (graph,) = get(f"{server}/plugin/graphs/info").values()

@@ -22,6 +22,7 @@ NAMES = (
     "differences",
     "tested_ensembles",
     "hard_digits",
+    "attributions",
     "provenance",
 )
 SECTIONS: list[Section] = [import_module(f"{__name__}.{name}").SECTION for name in NAMES]
