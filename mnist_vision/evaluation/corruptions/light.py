@@ -38,8 +38,8 @@ def add_fog(images: Images, generator: np.random.Generator) -> Images:
 def _make_fog(num_images: int, generator: np.random.Generator) -> Floats:
     """Make `[N, 28, 28]` corners of plasma fractals, in about [0, 1].
 
-    The map is computed at each 8th pixel, which gives its lowest and highest value to 2 %; then
-    the corner alone at each pixel.
+    The map is computed at each 8th pixel, which nearly gives its lowest and highest value; then the
+    corner alone at each pixel.
     """
     maps = np.zeros((num_images, 1, 1), np.float32)
     noise = 1.0

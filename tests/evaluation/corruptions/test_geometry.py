@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage.transform import AffineTransform, warp
 
 from tests.evaluation.corruptions.digits import (
     centres_of_mass,
@@ -25,6 +26,33 @@ def spreads(images: np.ndarray) -> np.ndarray:
             mean = np.average(places, weights=ink)
             found.append(np.sqrt(np.average((places - mean) ** 2, weights=ink)))
     return np.array(found).reshape(-1, 2)
+
+
+def warped_by_scikit_image(image: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
+    """Map an image by a matrix of (x, y) from new places to old ones, as MNIST-C does."""
+    inverse = np.eye(3)
+    inverse[:2, :2] = matrix
+    inverse[:2, 2] = CENTRE * (1 - inverse[:2, :2].sum(axis=1))
+    return 255 * warp(image / 255, AffineTransform(matrix=inverse))
+
+
+COS, SIN = np.cos(0.4), np.sin(0.4)
+MATRICES = {
+    "scale": [[[1 / 0.7, 0], [0, 1 / 0.7]]],
+    "rotate": [[[COS, -SIN], [SIN, COS]], [[COS, SIN], [-SIN, COS]]],
+    "shear": [[[1, -SIN], [0, COS]], [[1, SIN], [0, COS]]],
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_scikit_image_gives_the_same_images(name: str):
+    digits = draw_digits(20)
+    for before, after in zip(digits, corrupted(name, digits), strict=True):
+        differences = [
+            np.abs(after - warped_by_scikit_image(before, matrix)).max()
+            for matrix in MATRICES[name]
+        ]
+        assert min(differences) < 0.51
 
 
 def test_translation_is_by_3_pixels_along_both_axes():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mnist_vision.evaluation.corruptions import light
 from tests.evaluation.corruptions.digits import corrupted, draw_digits, fill
 
 
@@ -37,3 +38,18 @@ def test_fog_is_smooth_and_differs_from_image_to_image():
     steps = np.abs(np.diff(fog, axis=1)).mean()
     assert 0.5 < steps < 0.2 * means.std()
     assert fog.std(axis=(1, 2)).mean() > 3 * steps
+
+
+def test_fog_is_as_that_of_whole_maps():
+    generator = np.random.default_rng(0)
+    maps = np.zeros((200, 1, 1), np.float32)
+    for halving in range(8):
+        maps = light._halve_steps(maps, 1.4 ** (-2 * halving), generator)
+    maps -= maps.min(axis=(1, 2), keepdims=True)
+    maps /= maps.max(axis=(1, 2), keepdims=True)
+    corners = maps[:, :28, :28]
+    fog = light._make_fog(2000, generator)
+    assert fog.mean() == pytest.approx(corners.mean(), abs=0.04)
+    for measure in (lambda x: x.mean(axis=(1, 2)).std(), lambda x: x.std(axis=(1, 2)).mean()):
+        assert measure(fog) == pytest.approx(measure(corners), rel=0.1)
+    assert np.abs(np.diff(fog)).mean() == pytest.approx(np.abs(np.diff(corners)).mean(), rel=0.1)
