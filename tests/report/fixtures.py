@@ -146,7 +146,7 @@ def write_robustness(
             name: {"accuracy": value, "num_images": num_images, "missed": 0, "seconds": 1.0}
             for name, value in accuracies.items()
         },
-        "mean_accuracy": float(np.mean([accuracies[name] for name in in_mean])),
+        "mean_accuracy": round(float(np.mean([accuracies[name] for name in in_mean])), 6),
         "mean_over": in_mean,
         "seconds": 2.0,
     }

@@ -19,10 +19,12 @@ import torch
 
 from mnist_vision.common.errors import Stopped, UserError
 from mnist_vision.common.files import lock_directory
+from mnist_vision.evaluation.corruptions.suite import SUITES
 from mnist_vision.models.cnn import CNN
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.settings import quoted
 from tests.conftest import limited_file_size
+from tests.evaluation.test_robustness import SUITE
 
 SHORT = (
     "debug=smoke", "trainer.limit_train_batches=2", "data.val_size=100", "data.batch_size=50",
@@ -440,6 +442,24 @@ def test_other_commands_sweep_too(sweep, run_here, tmp_path):
     assert sorted(row["test accuracy"] for row in rows) == sorted(
         row["test accuracy"] for row in table_of(tmp_path / "grid")
     )
+
+
+def test_a_complete_job_is_measured_under_a_suite_that_is_asked_for_later(
+    sweep, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(SUITES, "corruptions", SUITE)
+    arguments = ("seed=0", "hydra.sweep.dir=grid", f"data.root={tmp_path / 'data'}")
+    sweep(*arguments)
+    (path,) = tmp_path.glob("grid/*/results.json")
+    before = path.read_bytes()
+    for _ in range(2):  # the second time there is nothing left to measure
+        code, output = sweep(*arguments, "suite=corruptions", "sweep.resume=true")
+        assert code == 0, output.err
+        assert "epoch" not in output.out
+        record = json.loads(path.with_name("robustness.json").read_text())
+        assert record["clean_accuracy"] == json.loads(before)["test"]["accuracy"]
+        assert path.read_bytes() == before
+    assert "already completed" in output.out
 
 
 def test_resume_true_continues_the_newest_sweep_of_the_same_command(sweep, tmp_path):

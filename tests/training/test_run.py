@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mnist_vision.common.errors import Stopped, UserError
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.calibration import fit_scaling
+from mnist_vision.evaluation.corruptions.suite import SUITES
 from mnist_vision.models.classifier import to_probabilities
 from mnist_vision.models.cnn import CNN
 from mnist_vision.runs.directory import RunDirectory
@@ -23,6 +24,7 @@ from mnist_vision.runs.settings import quoted
 from mnist_vision.training.checkpoints import load_classifier, read_checkpoint
 from mnist_vision.training.run import run as run_training
 from tests.conftest import results_of
+from tests.evaluation.test_robustness import SUITE
 
 TINY = (
     "trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1",
@@ -358,6 +360,50 @@ def test_a_finished_run_can_be_trained_on_and_its_results_are_kept(run):
     assert results_of(run_dir)["history"][:2] == first["history"]
     assert results_of(run_dir)["epochs"] == 3
     assert json.loads((run_dir / "results_epoch_2.json").read_text()) == first
+
+
+@pytest.fixture
+def suite(monkeypatch, tmp_path):
+    """The settings that ask for a suite of three quick corruptions."""
+    monkeypatch.setitem(SUITES, "corruptions", SUITE)
+    return ["suite=corruptions", f"data.root={tmp_path / 'data'}"]
+
+
+def test_a_suite_of_corruptions_is_measured_and_goes_with_its_results(run, suite):
+    run_dir = run(*suite)
+    record = json.loads((run_dir / "robustness.json").read_text())
+    results = results_of(run_dir)
+    assert record["ckpt_path"] == str(run_dir / "checkpoints" / "best.ckpt")
+    assert record["clean_accuracy"] == results["test"]["accuracy"]
+    assert list(record["corruptions"]) == [each.name for each in SUITE]
+    assert "suite" not in results["settings"]
+    events = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    (mean,) = events.Scalars("robustness/mean")
+    assert (mean.step, mean.value) == (8, pytest.approx(record["mean_accuracy"]))
+    assert len(events.Images("robustness/images")) == 1
+    # Trained on without the suite: the old figures do not stay beside the new results.
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "trainer.max_epochs=3")
+    assert not (run_dir / "robustness.json").exists()
+    assert json.loads((run_dir / "robustness_epoch_2.json").read_text()) == record
+
+
+def test_a_run_stopped_while_a_suite_is_measured_is_resumed_from_there(
+    run, suite, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("mnist_vision.training.run._say_how_to_continue", lambda *args: None)
+
+    def stop(*args):
+        raise Stopped(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_vision.evaluation.robustness.load_corrupted", stop)
+        with pytest.raises(Stopped):
+            run(*suite)
+    run_dir = tmp_path / "run"
+    assert not (run_dir / "results.json").exists()
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", *suite)
+    record = json.loads((run_dir / "robustness.json").read_text())
+    assert record["clean_accuracy"] == results_of(run_dir)["test"]["accuracy"]
 
 
 def test_a_directory_in_use_is_refused_and_nothing_in_it_is_touched(run_task, digits, tmp_path):

@@ -16,9 +16,6 @@ _MORPHO_MNIST = "Morpho-MNIST, Castro et al. 2019, https://arxiv.org/abs/1809.10
 _AFFNIST = "affNIST, Tieleman 2013, https://www.cs.toronto.edu/~tijmen/affNIST/"
 _CHUNK = 1000  # images: what the functions need of memory, a few hundred MB at most
 
-# Raised when a corruption changes, as figures before and after cannot be compared.
-VERSION = 1
-
 SUITES: dict[str, tuple[Corruption, ...]] = {
     "corruptions": (
         Corruption("shot_noise", "noise", noise.add_shot_noise, _MNIST_C),

@@ -30,7 +30,6 @@ def test_a_report_without_measured_runs_has_no_such_section(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", targets=np.arange(200) % 10)  # other digits
     assert SECTION.make_blocks(compare_runs(tmp_path)) == []
-    assert b"Robustness" not in make_report(select([str(tmp_path)])).files["report.html"]
 
 
 def test_the_table_has_a_mean_over_seeds_for_each_setting_and_the_hardest_first(tmp_path):
