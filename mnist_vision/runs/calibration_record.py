@@ -16,8 +16,8 @@ class TemperatureScaling(Record):
 
     Args:
         temperature: It divides the scores.
-        threshold: The confidence from which on 0.1 % of the validation predictions are wrong; None
-            if there is none.
+        threshold: The lowest confidence from which on at most 0.1 % of the predictions are wrong;
+            None if there is none.
     """
 
     temperature: Temperature
@@ -25,7 +25,10 @@ class TemperatureScaling(Record):
 
 
 class Estimate(Record):
-    """A figure of a sample, and its 95 % interval."""
+    """A figure of a sample, and its 95 % interval.
+
+    The interval of a calibration error may lie above its value, as resampling adds noise.
+    """
 
     value: NonNegative
     low: NonNegative

@@ -179,7 +179,8 @@ def _load_best(parts: Parts, accelerator: str) -> tuple[DigitClassifier, int]:
     scores, targets = score_validation(model, parts.datamodule, accelerator=accelerator)
     scaling = fit_scaling(to_probabilities(scores.double()), targets)
     add_calibration(checkpoint, path, scaling)
-    return rebuild_classifier(checkpoint, path), len(history_rows(checkpoint)) - 1
+    model.temperature, model.threshold = scaling.temperature, scaling.threshold
+    return model, len(history_rows(checkpoint)) - 1
 
 
 def _measure_robustness(

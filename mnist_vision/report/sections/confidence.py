@@ -86,9 +86,9 @@ def _cell(before: Estimate, after: Estimate) -> Cell:
 SECTION = Section(
     "Confidence",
     "Figures before → after temperature scaling; lower is better. The temperature and the "
-    "threshold of a network are fit on its validation images alone. Below each figure is the 95 %"
-    " interval of the second value, over 1,000 bootstrap resamples of the test digits; resampling"
-    " adds noise to the calibration error, so its interval lies somewhat high. The threshold is "
+    "threshold of a network are fit on its validation images alone. Below each figure is the 95 % "
+    "interval of the second value, over 1,000 bootstrap resamples of the test digits; resampling "
+    "adds noise to the calibration error, so its interval lies somewhat high. The threshold is "
     "the lowest confidence from which on at most 0.1 % of the validation digits are wrong. In a "
     "diagram, the points of a calibrated network lie on the diagonal; bars are 95 % intervals "
     "(Wilson). Each setting is represented by its run of the lowest seed.",
