@@ -15,7 +15,7 @@ def main() -> None:
 def task(config: DictConfig) -> Callable[[], None]:
     """Prepare to measure the chosen parts and to print them as a table."""
     # Importing torch and Lightning takes seconds: check the command line first.
-    from mnist_vision.benchmarks.suite import prepare
+    from mnist_vision.benchmarks.benchmark_suite import prepare
 
     return prepare(config)
 

@@ -191,6 +191,26 @@ def test_contact_sheets_are_drawn(predict, folder):
         assert sheet.size == (5 * 248, 3 * 162)
 
 
+def test_explanations_are_drawn(predict, folder):
+    assert predict("input=scans", "explain=true")[0] == 0
+    (path,) = (folder / "out").glob("*.png")
+    assert path.name == "explanations_001.png"
+    with Image.open(path) as sheet:
+        assert sheet.size == (3 * 368, 4 * 162)
+        pixels = np.asarray(sheet).astype(int)
+    assert (pixels[..., 0] > pixels[..., 2] + 100).any()  # vermilion: Grad-CAM
+
+
+def test_what_cannot_be_explained_is_refused(refusal, runs, folder, run_here, digits):
+    path = runs[0] / "checkpoints" / "best.ckpt"
+    line = refusal("input=scans", "explain=true", f"ckpt_path=[{path},{path}]")
+    assert line == "explain=true: one network is explained at a time; give one file"
+    shutil.copy(path, folder / "best.ckpt")
+    assert run_here("export", "ckpt_path=best.ckpt", "output=net.onnx")[0] == 0
+    line = refusal("input=scans", "explain=true", "ckpt_path=net.onnx")
+    assert line == "explain=true: needs a checkpoint: an ONNX file has no gradients"
+
+
 def test_of_several_networks_the_mean_of_the_probabilities_counts(run_here, runs, folder):
     paths = [run / "checkpoints" / "best.ckpt" for run in runs]
     code, output = run_here(

@@ -51,14 +51,15 @@ def _lightning_epoch(settings: DictConfig, config: DictConfig) -> float:
 
 def _plain_epoch(settings: DictConfig, config: DictConfig, datamodule: MNISTDataModule) -> float:
     model = _network(settings)
-    augment = instantiate(config.data.augmentation)
+    augmentation = instantiate(config.data.augmentation)
     optimizer = instantiate(settings.optimizer)(model.parameters())
     num_steps = len(datamodule.train_dataloader())
     scheduler = instantiate(settings.scheduler)(optimizer, num_steps)
 
     def train() -> None:
         for images, targets in training_batches(datamodule):
-            loss = F.cross_entropy(model(augment(images)), targets)
+            augmented = augmentation.degrade(augmentation.distort_digits(images))
+            loss = F.cross_entropy(model(augmented), targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

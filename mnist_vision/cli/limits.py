@@ -14,6 +14,7 @@ from mnist_vision.common.errors import FieldError
 LIMITS: dict[str, Any] = {
     "overwrite": bool,
     "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
+    "suite": Literal["corruptions"] | None,
     "data.batch_size": Count,
     "data.eval_batch_size": Count | None,  # null: evaluate takes the run's
     "optimizer.lr": Positive,
@@ -50,7 +51,7 @@ LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {
         "format": Literal["onnx", "pt2"],
         "precision": Literal["float32", "int8"],
     },
-    "predict": {"digits": Literal["one", "many"], "show": bool},
+    "predict": {"digits": Literal["one", "many"], "show": bool, "explain": bool},
     "serve": {"port": Annotated[int, Field(ge=1, le=65535)]},
 }
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mnist_vision.common.checks import Count, NonNegativeInt, checked
 from mnist_vision.common.errors import UserError
+from mnist_vision.data.augmentation import Augmentation
 from mnist_vision.data.download import ensure_mnist
 from mnist_vision.data.mnist import load_split
 
@@ -90,7 +91,7 @@ class MNISTDataModule(LightningDataModule):
         eval_batch_size: Images a step in validation and test, at least 1.
         val_size: Validation images of the 60,000, 10 to 59,990.
         split_seed: Seed of the split. It does not depend on the seed of the run.
-        augmentation: Maps training images to distorted ones, on the device; None for none.
+        augmentation: Distorts training images, on the device; None for none.
 
     Raises:
         FieldError: If a size is outside its range.
@@ -114,7 +115,7 @@ class MNISTDataModule(LightningDataModule):
         eval_batch_size: Count = 1000,
         val_size: ValSize = 5000,
         split_seed: NonNegativeInt = 0,
-        augmentation: Callable[[Tensor], Tensor] | None,
+        augmentation: Augmentation | None,
     ) -> None:
         super().__init__()
         self.root = root
@@ -168,21 +169,40 @@ class MNISTDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Any]:
         """Prepare a batch on the device; Lightning's hook."""
-        is_training = self.trainer is not None and self.trainer.training
-        return self.prepare_batch(batch, augment=is_training)
+        if self.trainer is not None and self.trainer.training:
+            model: Any = self.trainer.lightning_module
+            return self.prepare_training_batch(batch, model.find_targets)
+        return self.prepare_batch(batch)
 
-    def prepare_batch(self, batch: Any, *, augment: bool = False) -> tuple[Tensor, Any]:
+    def prepare_batch(self, batch: Any) -> tuple[Tensor, Any]:
         """Turn a batch of a loader into images and targets, as networks take them.
 
         Args:
             batch: Images uint8 and targets, on any device.
-            augment: Whether to augment the images, as in training.
         """
+        return self.draw(batch, lambda images: images)
+
+    def prepare_training_batch(
+        self, batch: Any, find_targets: Callable[[Tensor, Any], Any]
+    ) -> tuple[Tensor, Any]:
+        """Turn a batch of a loader into augmented images and what a network learns from.
+
+        Args:
+            batch: Images uint8 and targets, on any device.
+            find_targets: `DigitClassifier.find_targets`. It sees the images before they are
+                degraded.
+        """
+        if self.augmentation is None:
+            images, targets = self.prepare_batch(batch)
+            return images, find_targets(images, targets)
+        images, targets = self.draw(batch, self.augmentation.distort_digits)
+        targets = find_targets(images, targets)
+        return self.augmentation.degrade(images), targets
+
+    def draw(self, batch: Any, distort: Callable[[Tensor], Tensor]) -> tuple[Tensor, Any]:
+        """Make images of the digits of a batch, after `distort`; scenes in a subclass."""
         images, targets = batch
-        images = to_unit_range(images)
-        if augment and self.augmentation is not None:
-            images = self.augmentation(images)
-        return images, targets
+        return distort(to_unit_range(images)), targets
 
     def _shared_loader(self, dataset: Any) -> DataLoader[Any]:
         """Make evaluation batches of all images, or of the share of this process."""

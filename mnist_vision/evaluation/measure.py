@@ -116,6 +116,16 @@ def check_data(model: DigitClassifier, datamodule: MNISTDataModule) -> None:
         )
 
 
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Compute as every test does, so that a network has the same figures wherever it is tested."""
+    torch.set_flush_denormal(True)  # as in training
+    keep_freed_memory()
+    # TF32 convolutions on a GPU differ from float32 ones in the third digit.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
 def run_test(
     model: DigitClassifier, datamodule: MNISTDataModule, *, accelerator: str = "auto"
 ) -> TestResult:
@@ -171,8 +181,6 @@ def score_validation(
 @contextmanager
 def _one_device(accelerator: str, callback: Callback) -> Iterator[Trainer]:
     """Make a trainer that measures in float32 and on one device."""
-    torch.set_flush_denormal(True)  # as in training, so that the figures are the same
-    keep_freed_memory()
     trainer = Trainer(
         accelerator=accelerator,
         devices=1,
@@ -183,6 +191,5 @@ def _one_device(accelerator: str, callback: Callback) -> Iterator[Trainer]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    # TF32 convolutions on a GPU differ from float32 ones in the third digit.
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with exact_arithmetic():
         yield trainer

@@ -54,9 +54,7 @@ def _draw(
 ) -> None:
     """Draw accuracies and sizes of the bins; `side` is -1 or 1, the half of its bin for a bar."""
     confidences, is_right = probabilities.amax(dim=1), find_right(probabilities, targets)
-    bins = bin_of(confidences).clamp(
-        max=NUM_BINS - 1
-    )  # a confidence of 1 is no bin of its own here
+    bins = bin_of(confidences).clamp(max=NUM_BINS - 1)  # 1 belongs to the last bin
     sizes = torch.bincount(bins, minlength=NUM_BINS).numpy()
     hits = torch.bincount(bins[is_right], minlength=NUM_BINS).numpy()
     sums = torch.bincount(bins, weights=confidences, minlength=NUM_BINS).numpy()

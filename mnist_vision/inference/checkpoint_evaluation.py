@@ -14,11 +14,14 @@ from mnist_vision.common.files import shown
 from mnist_vision.common.instantiation import make
 from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.attribution import attribute_mistakes
 from mnist_vision.evaluation.measure import check_data, run_test
+from mnist_vision.evaluation.robustness import check_suite
 from mnist_vision.inference.checkpoint_data import make_datamodule, merge_changes
 from mnist_vision.inference.loading import is_exported
 from mnist_vision.inference.onnx_classifier import OnnxClassifier
 from mnist_vision.inference.onnx_network import OnnxNetwork
+from mnist_vision.inference.robustness_recording import record_robustness
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Evaluation
@@ -45,6 +48,7 @@ def prepare(config: DictConfig) -> Callable[[], float]:
     OmegaConf.set_struct(config, False)
     load = _load_exported if is_exported(config.ckpt_path) else _load_checkpoint
     model, datamodule = load(config)
+    check_suite(config.suite, datamodule)
     return partial(_test, model, datamodule, config)
 
 
@@ -84,9 +88,13 @@ def _test(model: DigitClassifier, datamodule: MNISTDataModule, config: DictConfi
         calibration=outcome.calibration(model.temperature, model.threshold),
         seconds={"test": outcome.seconds},
     )
-    path = RunDirectory(config.output_dir).write(evaluation, outcome.to_record())
+    directory = RunDirectory(config.output_dir)
+    path = directory.write(evaluation, outcome.to_record())
+    directory.write_attributions(attribute_mistakes(model, datamodule, outcome))
     log.info("%s from %s", model.architecture, shown(config.ckpt_path))
     for line in figure_lines(evaluation.test, evaluation.calibration):
         log.info(line)
     log.info("results            %s", shown(path))
+    if config.suite is not None:
+        record_robustness(model, datamodule, outcome, config)
     return evaluation.test.accuracy

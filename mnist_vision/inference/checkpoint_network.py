@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from mnist_vision.evaluation.attribution import attribute
 from mnist_vision.inference.checkpoint_data import is_trained_on_scenes
-from mnist_vision.inference.network import Images, Outputs
+from mnist_vision.inference.network import Explanations, Images, Outputs
 from mnist_vision.inference.raw_outputs import read_outputs
 from mnist_vision.training.checkpoints import read_checkpoint, rebuild_classifier
 
@@ -59,3 +62,19 @@ class CheckpointNetwork(TorchNetwork):
         model = rebuild_classifier(checkpoint, path)
         is_for_scenes = is_trained_on_scenes(checkpoint, os.fspath(path))
         super().__init__(model.outputs, model.architecture, is_for_scenes, model.temperature)
+        self._model = model
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be explained; None if it can."""
+        if self.is_for_scenes:
+            return f"{self.architecture} was trained on scenes; use a network of single digits"
+        if self._model.attribution_layer is None:
+            return f"{self.architecture} has no convolution, so there is no Grad-CAM"
+        return None
+
+    def explain(self, images: Images, digits: NDArray[np.int64]) -> Explanations:
+        """Explain what was read; see `ExplainableNetwork`."""
+        torch.set_flush_denormal(True)
+        maps = attribute(self._model, torch.tensor(images), torch.tensor(digits))
+        return Explanations(maps.grad_cam.numpy(), maps.integrated_gradients.numpy())

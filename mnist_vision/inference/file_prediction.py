@@ -16,7 +16,12 @@ from tqdm import tqdm
 from mnist_vision.common.errors import UserError, printable
 from mnist_vision.common.files import shown, write_atomically
 from mnist_vision.common.quiet import quiet_libraries
-from mnist_vision.inference.contact_sheets import ContactSheets, Thumbnail, make_thumbnail
+from mnist_vision.inference.contact_sheets import (
+    ContactSheets,
+    ExplanationSheets,
+    Thumbnail,
+    make_thumbnail,
+)
 from mnist_vision.inference.network_choice import as_list, choose_networks
 from mnist_vision.inference.picture_files import STANDARD_INPUT, find_pictures
 from mnist_vision.inference.picture_reading import MAX_BYTES, read_picture
@@ -64,6 +69,8 @@ def prepare(config: DictConfig) -> Callable[[], None]:
     if config.ckpt_path is None:
         networks = networks[:1]
     predictor = load_predictor(*networks)
+    if config.explain and predictor.obstacle is not None:
+        raise UserError(f"explain=true: {predictor.obstacle}")
     return partial(_predict, config, pictures, networks, predictor)
 
 
@@ -80,7 +87,7 @@ def _predict(
             opened.enter_context(write_atomically(folder / PREDICTED_CSV)),
             opened.enter_context(write_atomically(folder / PREDICTED_JSONL)),
         )
-        sheets = ContactSheets(folder)
+        sheets, explanations = ContactSheets(folder), ExplanationSheets(folder)
         for read, predictions in _read_all(config, pictures, predictor):
             if read.problem is not None:
                 failures.append(read.problem)
@@ -93,7 +100,10 @@ def _predict(
             table += rows[: _MOST_LINES - len(table)]
             if read.thumbnail is not None:
                 sheets.add(read.file, read.thumbnail, predictions)
+            if config.explain:
+                explanations.add(read.file, predictions, predictor.explain(predictions))
         sheets.close()
+        explanations.close()
         writer.close()
     more = num_rows - len(table)
     num_read = len(pictures) - len(failures)

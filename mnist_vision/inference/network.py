@@ -1,7 +1,7 @@
 """The interface of trained networks: checkpoints and ONNX files."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,4 +59,31 @@ class Network(Protocol):
 
         It may be called from any thread, but not from two at once.
         """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Explanations:
+    """Where a network looked in each image; see `evaluation.attribution`.
+
+    Args:
+        grad_cam: `[B, 28, 28]` float32 in [0, 1].
+        integrated_gradients: `[B, 28, 28]` float32, above 0 for the digit, below 0 against it.
+    """
+
+    grad_cam: NDArray[np.float32]
+    integrated_gradients: NDArray[np.float32]
+
+
+@runtime_checkable
+class ExplainableNetwork(Network, Protocol):
+    """A network with gradients."""
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be explained; None if it can."""
+        ...
+
+    def explain(self, images: Images, digits: NDArray[np.int64]) -> Explanations:
+        """Explain why images `[B, 1, 28, 28]` were read as `digits` `[B]`, 0 to 9."""
         ...

@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES
+from mnist_vision.evaluation.attribution_pictures import draw_explanation, overlay
 from mnist_vision.inference.loading import load_network
-from mnist_vision.inference.network import Detections, Network, Outputs
+from mnist_vision.inference.network import (
+    Detections,
+    ExplainableNetwork,
+    Explanations,
+    Network,
+    Outputs,
+)
 from mnist_vision.inference.picture_reading import Pixels, Source, read_picture
 from mnist_vision.inference.preparation import CANVAS_MARGIN, Box, PreparedPicture, View, prepare
 
@@ -98,6 +105,47 @@ class Predictor:
         predictions = iter(self._classify(views) if views else [])
         answers = [[next(predictions) for _ in picture.digits] for picture in pictures]
         return [[each for each in answer if each is not None] for answer in answers]
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why `explain` cannot work, and what to use instead; None if it can."""
+        if len(self._networks) > 1:
+            return "one network is explained at a time; give one file"
+        (network,) = self._networks
+        if not isinstance(network, ExplainableNetwork):
+            return "needs a checkpoint: an ONNX file has no gradients"
+        return network.obstacle
+
+    def explain(self, predictions: Sequence[Prediction]) -> list[Pixels]:
+        """Draw where the network looked, in what it was shown.
+
+        Args:
+            predictions: From this predictor, which has no `obstacle`.
+
+        Returns:
+            For each a digit, its Grad-CAM and its integrated gradients side by side,
+            `[28, 88, 3]` uint8, RGB.
+        """
+        if not predictions:
+            return []
+        shown = [found.shown for found in predictions]
+        maps = self._explain(predictions)
+        parts = zip(shown, maps.grad_cam, maps.integrated_gradients, strict=True)
+        return [draw_explanation(*each) for each in parts]
+
+    def draw_heat(self, predictions: Sequence[Prediction]) -> list[Pixels]:
+        """Draw Grad-CAM over what the network was shown, `[28, 28, 3]` uint8; see `explain`."""
+        if not predictions:
+            return []
+        heat = self._explain(predictions).grad_cam
+        return [overlay(found.shown, each) for found, each in zip(predictions, heat, strict=True)]
+
+    def _explain(self, predictions: Sequence[Prediction]) -> Explanations:
+        (network,) = self._networks
+        assert isinstance(network, ExplainableNetwork)
+        images = np.stack([found.shown for found in predictions])
+        digits = np.array([found.digit for found in predictions])
+        return network.explain(_to_unit_range(images), digits)
 
     def _classify(self, views: Sequence[View]) -> list[Prediction | None]:
         """Classify digits; None for those that every network misses."""

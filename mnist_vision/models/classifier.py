@@ -88,9 +88,11 @@ class DigitClassifier(LightningModule):
 
     A subclass writes `forward(images)`, which maps float32 `[B, 1, H, W]` in [0, 1] to scores
     `[B, 10]`, and calls `save_hyperparameters(logger=False)` on arguments that are plain values.
-    It may override `losses`, if it is not trained on the cross-entropy of its scores; `assess`,
-    to log metrics of its own; `detect` and `outputs`, if it finds boxes; and `reads_scenes`, if it
-    reads several digits an image. Steps, metrics and optimizer are the same for all architectures.
+    It may override `losses`, if it is not trained on the cross-entropy of its scores, and
+    `find_targets`, if it learns more than classes; `assess`, to log metrics of its own; `detect`
+    and `outputs`, if it finds boxes; `attribution_layer`, `regions` and `evidence`, if its scores
+    have no useful gradient; and `reads_scenes`, if it reads several digits an image. Steps, metrics
+    and optimizer are the same for all architectures.
 
     Attributes:
         temperature: Divides the scores, so that probabilities are calibrated; 1 until it is fit.
@@ -125,6 +127,15 @@ class DigitClassifier(LightningModule):
         """
         self._optimizer = optimizer
         self._scheduler = scheduler
+
+    def find_targets(self, images: Tensor, targets: Any) -> Any:
+        """Find what `losses` learns from: the targets of the batch, or more of each digit.
+
+        Args:
+            images: `Tensor[B, 1, H, W]` float32 in [0, 1], before they are degraded.
+            targets: `Tensor[B]` int64 in 0..9, or the digits of scenes.
+        """
+        return targets
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Compute the losses, the sum of which is minimised.
@@ -161,6 +172,35 @@ class DigitClassifier(LightningModule):
     def detect(self, images: Tensor) -> list[dict[str, Tensor]] | None:
         """Find the boxes of digits; None, as most networks find none."""
         return None
+
+    @property
+    def attribution_layer(self) -> nn.Module | None:
+        """The layer whose maps Grad-CAM weighs: the last convolution; None without one."""
+        convolutions = [each for each in self.modules() if isinstance(each, nn.Conv2d)]
+        return convolutions[-1] if convolutions else None
+
+    def regions(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Choose the parts of images `[B, 1, H, W]` that `evidence` reads; most networks read all.
+
+        Attributions hold them fixed, as a choice has no gradient.
+
+        Returns:
+            Tensors, the first axis of which is the batch.
+        """
+        return ()
+
+    def evidence(self, images: Tensor, *regions: Tensor) -> Tensor:
+        """Compute the scores that attributions explain, differentiable in the pixels.
+
+        Args:
+            images: `Tensor[B, 1, H, W]` float32 in [0, 1].
+            regions: From `regions`, for these images or for others of the same digits.
+
+        Returns:
+            `Tensor[B, 10]`, finite; for the prediction it is the score of `forward`.
+        """
+        scores: Tensor = self(images)
+        return scores
 
     def load_pretrained(self) -> None:
         """Load the weights that training starts from, if the network has any."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mnist_vision.common.checks import Count, Dropout, NonNegativeInt, checked
 from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.models.standardization import standardize
 
 
 class CNN(DigitClassifier):
@@ -24,6 +25,8 @@ class CNN(DigitClassifier):
         hidden: Units of the hidden layer; 0 for none.
         dropout: Probability of dropping a unit before each fully connected layer, 0 to 0.95.
         batch_norm: Whether convolutions are followed by batch normalisation.
+        standardize_images: Whether each image first gets the mean and the standard deviation of
+            MNIST's pixels, so that brightness and contrast do not matter.
 
     Raises:
         FieldError: If an argument is outside its range.
@@ -37,6 +40,7 @@ class CNN(DigitClassifier):
         hidden: NonNegativeInt = 128,
         dropout: Dropout = 0.25,
         batch_norm: bool = True,
+        standardize_images: bool = True,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -61,6 +65,8 @@ class CNN(DigitClassifier):
         Returns:
             Logits `Tensor[B, 10]`.
         """
+        if self.hparams["standardize_images"]:
+            images = standardize(images)
         features = self.stages((images - PIXEL_MEAN) / PIXEL_STD)
         logits: Tensor = self.head(features)
         return logits

@@ -23,6 +23,7 @@ from mnist_vision.models.detection.metrics import (
 )
 from mnist_vision.models.detection.roi_heads import Candidates, Detections, RoIHeads
 from mnist_vision.models.detection.rpn import RegionProposalNetwork
+from mnist_vision.models.standardization import standardize
 
 STRIDE = 4  # the backbone's: pixels per feature-map cell
 PositiveNumbers = Annotated[Sequence[Positive], Field(min_length=1, max_length=20)]
@@ -58,6 +59,8 @@ class FasterRCNN(DigitClassifier):
         box_score_thresh: Boxes of this score or less are dropped, 0 to 0.999.
         box_nms_thresh: IoU above which the worse of two boxes of one digit is dropped, 0 to 1.
         box_detections_per_img: Most boxes an image from `detect`, at least 1.
+        standardize_images: Whether each image first gets the mean and the standard deviation of
+            MNIST's pixels, so that brightness and contrast do not matter.
 
     Raises:
         FieldError: If an argument is outside its range.
@@ -81,6 +84,7 @@ class FasterRCNN(DigitClassifier):
         box_score_thresh: Annotated[float, Field(ge=0, le=0.999)] = 0.05,
         box_nms_thresh: Share = 0.5,
         box_detections_per_img: Count = 10,
+        standardize_images: bool = True,
     ) -> None:
         super().__init__()
         # torchvision rounds half the side of an anchor: a side of one pixel would become zero.
@@ -160,6 +164,32 @@ class FasterRCNN(DigitClassifier):
         """
         return as_dicts(self.roi_heads.select(self._candidates(images)))
 
+    def find_targets(self, images: Tensor, targets: Tensor | DigitBoxes) -> DigitBoxes:
+        """Find the boxes of digits: those of single digits are those of their ink."""
+        return locate(images, targets)
+
+    @property
+    def attribution_layer(self) -> nn.Module:
+        """The backbone's last convolution; those of the proposals come later."""
+        return [each for each in self.backbone.modules() if isinstance(each, nn.Conv2d)][-1]
+
+    @torch.no_grad()
+    def regions(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Propose boxes `[B, P, 4]`, and say which are padding: `[B, P]` bool, false for those."""
+        return self._propose(images, self._features(images))
+
+    def evidence(self, images: Tensor, *regions: Tensor) -> Tensor:
+        """Compute the logarithm of the highest score of each digit over proposals held fixed.
+
+        Unlike in `forward`, no score is dropped for being low: it is finite, with a gradient.
+        """
+        proposals, is_proposal = regions
+        logits, _ = self.roi_heads(self._features(images), proposals, 1 / STRIDE)
+        scores: Tensor = logits.log_softmax(dim=-1)[..., 1:]
+        # Padding has the lowest score that there is, not minus infinity, which has no gradient.
+        lowest = torch.finfo(scores.dtype).min
+        return scores.masked_fill(~is_proposal[..., None], lowest).amax(dim=1)
+
     def losses(self, images: Tensor, targets: Tensor | DigitBoxes) -> dict[str, Tensor]:
         """Compute the four losses of Faster R-CNN, by torchvision's names.
 
@@ -212,12 +242,17 @@ class FasterRCNN(DigitClassifier):
         self.log("test/sequence_accuracy", self.sequence_accuracy, on_epoch=True)
 
     def _features(self, images: Tensor) -> Tensor:
+        if self.hparams["standardize_images"]:
+            images = standardize(images)
         features: Tensor = self.backbone((images - PIXEL_MEAN) / PIXEL_STD)
         return features
 
+    def _propose(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rpn.propose(_size(images), *self.rpn(images, features))
+
     def _candidates(self, images: Tensor) -> Candidates:
         features = self._features(images)
-        proposals, is_proposal = self.rpn.propose(_size(images), *self.rpn(images, features))
+        proposals, is_proposal = self._propose(images, features)
         return self.roi_heads.candidates(
             features, 1 / STRIDE, proposals, is_proposal, _size(images)
         )

@@ -41,12 +41,14 @@ class Cell(NamedTuple):
         note: A remark in small type.
         is_best: Whether to mark the cell as the best of its column.
         colour: Number of the setting's colour in plots, from 0; None for no colour.
+        heat: How much the cell is coloured in a heat map, in [0, 1]; None outside of one.
     """
 
     text: str
     note: str = ""
     is_best: bool = False
     colour: int | None = None
+    heat: float | None = None
 
 
 class Table(NamedTuple):
@@ -81,9 +83,10 @@ class Picture(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """Small pictures side by side."""
+    """Small pictures side by side; wide ones are three squares in a row."""
 
     pictures: list[Picture]
+    is_wide: bool = False
 
 
 class Details(NamedTuple):
@@ -118,9 +121,10 @@ def for_each_test(
     def make_all(comparison: Comparison) -> list[Block]:
         blocks: list[Block] = []
         for test in comparison.tests:
-            if len(comparison.tests) > 1:
+            made = make_blocks(test)
+            if made and len(comparison.tests) > 1:
                 blocks.append(Heading(f"Test data {test.name}"))
-            blocks += make_blocks(test)
+            blocks += made
         return blocks
 
     return make_all

@@ -20,7 +20,7 @@ from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.settings import flatten
 
 # Overrides that labels leave out: they only say where a run writes and how it was started.
-_UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download"}
+_UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download", "suite"}
 _UNNAMED_GROUPS = {"search", "sweep", "hydra", "logger"}
 # Labels that differ in more settings than this get a number instead.
 _MAX_DISTINCTIONS = 3
@@ -44,20 +44,23 @@ class Setting:
         return np.equal(self.representative.predictions, self.representative.targets)
 
     def values(self, name: str) -> list[float]:
-        """A quantity of each run."""
-        return [QUANTITIES[name].of(run) for run in self.runs]
+        """A quantity of each run that has it."""
+        values = [QUANTITIES[name].of(run) for run in self.runs]
+        return [value for value in values if not math.isnan(value)]
 
     def mean(self, name: str) -> float:
-        """A quantity's mean over the runs."""
-        return fmean(self.values(name))
+        """A quantity's mean over the runs that have it; NaN if none has it."""
+        values = self.values(name)
+        return fmean(values) if values else math.nan
 
     def show_mean(self, name: str) -> str:
         """A quantity's mean over the runs, as text."""
         return QUANTITIES[name].show(self.mean(name))
 
     def standard_deviation(self, name: str) -> float | None:
-        """A quantity's standard deviation over the runs; None for a single run."""
-        return stdev(self.values(name)) if len(self.runs) > 1 else None
+        """A quantity's standard deviation over the runs that have it; None for less than two."""
+        values = self.values(name)
+        return stdev(values) if len(values) > 1 else None
 
     def show_deviation(self, name: str) -> str:
         """A quantity's standard deviation as text; "" for a single run."""

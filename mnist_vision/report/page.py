@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "seed": run.results.seed,
                 "status": "completed",
                 "epochs": run.results.epochs,
-                **{name: quantity.of(run) for name, quantity in QUANTITIES.items()},
+                **{name: _csv_value(quantity.of(run)) for name, quantity in QUANTITIES.items()},
                 "num_trainable_parameters": run.results.num_trainable_parameters,
                 "num_images": len(run.targets),
                 "missed": run.results.test.missed,
@@ -98,6 +99,10 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     for job in comparison.incomplete:
         request = {"setting": " ".join(job.overrides), "architecture": job.model}
         yield request | {"status": job.status, "folder": job.folder, "reason": job.reason}
+
+
+def _csv_value(value: float) -> float | str:
+    return "" if math.isnan(value) else value
 
 
 def _summarise(comparison: Comparison) -> list[str]:

@@ -79,6 +79,11 @@ QUANTITIES = {
         "negative log-likelihood", lambda run: _calibrated(run, "nll"), "{:.4f}".format, ()
     ),
     "ece": Quantity("calibration error", lambda run: _calibrated(run, "ece"), "{:.4f}".format, ()),
+    "corrupted_accuracy": _share(
+        "mean accuracy over corruptions",
+        lambda run: math.nan if run.robustness is None else run.robustness.mean_accuracy,
+        "runs",
+    ),
     "num_mistakes": Quantity(
         "mistakes",
         lambda run: run.num_mistakes,

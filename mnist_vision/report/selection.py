@@ -11,9 +11,15 @@ from typing import Any, NamedTuple
 from mnist_vision.common.errors import UserError
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.ensemble_record import Ensemble
-from mnist_vision.runs.file_names import ENSEMBLE_FILE, JOB_FILE, RESULTS_FILE
+from mnist_vision.runs.file_names import (
+    ENSEMBLE_FILE,
+    JOB_FILE,
+    RESULTS_FILE,
+    ROBUSTNESS_FILE,
+)
 from mnist_vision.runs.predictions import Digits, Predictions
 from mnist_vision.runs.record import Job, Results, TestFigures
+from mnist_vision.runs.robustness_record import Robustness
 from mnist_vision.runs.settings import flatten
 
 # Means and axes of larger numbers could overflow. No loss is larger: float32 ends at 3e38.
@@ -29,12 +35,14 @@ class Run:
         results: Its results.json.
         targets: `[N]` int64 in 0..9, in the order of the test set.
         predictions: `[N]` int64 in 0..9, or `MISSED`.
+        robustness: Its robustness.json, if it was measured under a suite of corruptions.
     """
 
     folder: Path
     results: Results
     targets: Digits
     predictions: Digits
+    robustness: Robustness | None = None
 
     @property
     def num_mistakes(self) -> int:
@@ -107,7 +115,7 @@ def select(arguments: Sequence[str]) -> Selection:
     for folder in _run_folders(arguments, selection.skipped):
         try:
             if (folder / RESULTS_FILE).exists():
-                selection.runs.append(_read_run(folder))
+                selection.runs.append(_read_run(folder, selection.skipped))
             elif (folder / ENSEMBLE_FILE).exists():
                 selection.ensembles.append(_read_ensemble(folder))
             elif (job := _read_job(folder)) is not None:
@@ -167,14 +175,36 @@ def _unreadable(error: OSError) -> Skipped:
     return Skipped(Path(error.filename), f"cannot be read ({error.strerror})")
 
 
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path, skipped: list[Skipped]) -> Run:
     directory = RunDirectory(folder)
     results, predictions = directory.read(Results), directory.read_predictions()
     content = results.model_dump(exclude={"seed", "environment", "overrides", "settings"})
     rows = dict(enumerate(results.history, 1))
     _check_size(content | {"history": rows}, RESULTS_FILE)
     _check_belongs(predictions, results.test, RESULTS_FILE)
-    return Run(folder, results, predictions.targets, predictions.preds)
+    robustness = _read_robustness(directory, results, skipped)
+    return Run(folder, results, predictions.targets, predictions.preds, robustness)
+
+
+def _read_robustness(
+    directory: RunDirectory, results: Results, skipped: list[Skipped]
+) -> Robustness | None:
+    """Read the figures under corruptions; None if they are missing or cannot be used."""
+    path = directory.path / ROBUSTNESS_FILE
+    if not path.exists():
+        return None
+    try:
+        robustness = directory.read(Robustness)
+        num_images = {test.num_images for test in robustness.corruptions.values()}
+        if num_images != {results.test.num_images}:
+            raise UserError(
+                f"{ROBUSTNESS_FILE}: does not belong to {RESULTS_FILE}: num_images is "
+                f"{min(num_images)}, not {results.test.num_images}"
+            )
+    except UserError as error:
+        skipped.append(Skipped(path, str(error)))
+        return None
+    return robustness
 
 
 def _read_ensemble(folder: Path) -> TestedEnsemble:

@@ -2,6 +2,8 @@
 
 - `results.json`: the results of a completed run
 - `test_predictions.npz`: its predictions on the test images
+- `robustness.json`: its figures under a suite of corruptions
+- `attributions.npz`: where the network looked in its worst mistakes
 - `evaluation.json`: instead of results, the figures of a tested checkpoint
 - `ensemble.json`: the same of several checkpoints together
 - `job.json`: how a job of a sweep ended
@@ -21,6 +23,7 @@ from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory, remove_leftovers, shown, write_atomically
 from mnist_vision.common.paths import find_file, shortened
 from mnist_vision.runs.file_names import (
+    ATTRIBUTIONS_FILE,
     BENCHMARK_FILE,
     CHECKPOINTS,
     ENSEMBLE_FILE,
@@ -30,11 +33,13 @@ from mnist_vision.runs.file_names import (
     PREDICTED_JSONL,
     PREDICTIONS_FILE,
     RESULTS_FILE,
+    ROBUSTNESS_FILE,
 )
 from mnist_vision.runs.settings import quoted
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them
     from mnist_vision.runs.base_record import FileRecord
+    from mnist_vision.runs.mistake_attributions import MistakeAttributions
     from mnist_vision.runs.predictions import Predictions
     from mnist_vision.runs.record import Results, TestFigures
 
@@ -44,8 +49,10 @@ Kind = TypeVar("Kind", bound="FileRecord")
 _OTHERS = (
     "train*.log", "evaluate.log", "predict.log", "export.log", "serve.log", "benchmark.log",
     ".hydra", "tensorboard", "csv", "mlflow.db", "mlflow.db-*", "mlflow_artifacts", "wandb",
-    "results_epoch_*.json", "results_damaged*.json", "*-profile.txt", "speedrun_*",
-    PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png",
+    "results_epoch_*.json", "results_damaged*.json", "robustness_epoch_*.json",
+    "robustness_damaged*.json", "*-profile.txt", "speedrun_*",
+    PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png", "explanations_*.png",
+    ATTRIBUTIONS_FILE,
 )  # fmt: skip
 # A directory with one of these holds a run.
 _RECORDS = (RESULTS_FILE, EVALUATION_FILE, ENSEMBLE_FILE, BENCHMARK_FILE)
@@ -170,7 +177,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Delete the files of runs, and no others."""
-        patterns = (*_RECORDS, PREDICTIONS_FILE, JOB_FILE, CHECKPOINTS, *_OTHERS)
+        patterns = (*_RECORDS, PREDICTIONS_FILE, ROBUSTNESS_FILE, JOB_FILE, CHECKPOINTS, *_OTHERS)
         for path in [found for pattern in patterns for found in self.path.glob(pattern)]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -232,6 +239,25 @@ class RunDirectory:
 
         return Predictions.read(self.path / PREDICTIONS_FILE)
 
+    def write_attributions(self, attributions: "MistakeAttributions | None") -> None:
+        """Write the attributions of the worst mistakes; None deletes those of an earlier test."""
+        path = self.path / ATTRIBUTIONS_FILE
+        if attributions is None:
+            path.unlink(missing_ok=True)
+        else:
+            attributions.write(path)
+
+    def read_attributions(self) -> "MistakeAttributions | None":
+        """Read the attributions of the worst mistakes; None if there are none.
+
+        Raises:
+            UserError: If they are damaged.
+        """
+        from mnist_vision.runs.mistake_attributions import MistakeAttributions
+
+        path = self.path / ATTRIBUTIONS_FILE
+        return MistakeAttributions.read(path) if path.exists() else None
+
     def find_all_results(self) -> list["Results"]:
         """Read the results of the run, if any, and those that were put aside before."""
         from mnist_vision.runs.record import Results
@@ -246,14 +272,20 @@ class RunDirectory:
     def put_results_aside(self) -> None:
         """Rename the results to `results_epoch_N.json` before training continues.
 
-        Damaged results become `results_damaged.json`. No existing file is replaced.
+        Damaged results become `results_damaged.json`. `robustness.json` gets the same ending. No
+        existing file is replaced.
         """
         from mnist_vision.runs.record import Results
 
-        if self.results_path.exists():
-            results = self.find(Results)
-            name = f"results_epoch_{results.epochs:g}" if results is not None else "results_damaged"
-            _put_aside(self.results_path, name)
+        if not self.results_path.exists():  # figures without results are those of a killed run
+            (self.path / ROBUSTNESS_FILE).unlink(missing_ok=True)
+            return
+        results = self.find(Results)
+        ending = f"epoch_{results.epochs:g}" if results is not None else "damaged"
+        # The results come last: if this is interrupted, they still name the epoch.
+        for path in (self.path / ROBUSTNESS_FILE, self.results_path):
+            if path.exists():
+                _put_aside(path, f"{path.stem}_{ending}")
 
     def put_last_checkpoint_aside(self) -> Path:
         """Rename the last checkpoint, which is damaged, to `last_damaged.ckpt`; return that path.

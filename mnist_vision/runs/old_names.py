@@ -20,12 +20,14 @@ _MODEL_ARGUMENTS = {
     "nms_iou": "box_nms_thresh",
     "num_detections": "box_detections_per_img",
 }
+_AUGMENTATION = "mnist_vision.data.augmentation"
 _CHOICES = {"one_cycle": "warmup_cosine"}
 
 
 def rename_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Rename the arguments of a network."""
-    return {_MODEL_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
+    """Rename the arguments of a network, and add one that earlier versions did not have."""
+    renamed = {_MODEL_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
+    return {"standardize_images": False} | renamed
 
 
 def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +35,17 @@ def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
     renamed: dict[str, Any] = _rename_targets(settings)
     if isinstance(renamed.get("model"), dict):
         renamed["model"] = rename_arguments(renamed["model"])
+    data = renamed.get("data")
+    if isinstance(data, dict) and isinstance(data.get("augmentation"), dict):
+        data["augmentation"] = _wrap_augmentation(data["augmentation"])
     return renamed
+
+
+def _wrap_augmentation(augmentation: dict[str, Any]) -> dict[str, Any]:
+    """Make the one step of earlier versions a step of an augmentation."""
+    if augmentation.get("_target_") != f"{_AUGMENTATION}.RandomAffine":
+        return augmentation
+    return {"_target_": f"{_AUGMENTATION}.Augmentation", "digits": {"affine": augmentation}}
 
 
 def rename_choices(choices: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import write_atomically
 from mnist_vision.data.constants import MISSED, NUM_CLASSES
+from mnist_vision.runs.arrays import read_arrays
 
 Digits = NDArray[np.int64]
 
@@ -48,16 +48,7 @@ class Predictions:
         """
         if not path.exists():
             raise UserError(f"{path.name}: is missing; comparing runs needs the predictions")
-        try:
-            # numpy would leave a damaged file open.
-            with path.open("rb") as file:
-                loaded = np.load(file, allow_pickle=False)
-                if not isinstance(loaded, NpzFile):
-                    raise ValueError("no archive")
-                targets, preds, scores = (loaded[name] for name in ("targets", "preds", "scores"))
-        # zipfile, zlib and numpy raise many kinds of errors, even MemoryError.
-        except Exception as error:
-            raise UserError(f"{path.name}: is damaged ({type(error).__name__})") from error
+        targets, preds, scores = read_arrays(path, ("targets", "preds", "scores"))
         _check(path.name, targets, preds, scores)
         return cls(targets.astype(np.int64), preds.astype(np.int64), scores)
 

@@ -21,6 +21,7 @@ _PATHS = ("ckpt_path", "output", "data.root", "model.weights")
 OUTPUT_DIR = "${output_dir}"
 # Settings that may change when a run is resumed. A key stands for all keys below it.
 MAY_CHANGE = (
+    "suite",
     "data.root",
     "data.download",
     "logger",
@@ -55,8 +56,10 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def figure_settings(config: DictConfig) -> dict[str, Any]:
-    """Resolve those settings that a run's figures depend on: no logger, no data paths."""
-    settings = {key: value for key, value in run_settings(config).items() if key != "logger"}
+    """Resolve those settings that a run's figures depend on: no logger, suite or data paths."""
+    settings = run_settings(config)
+    for key in ("logger", "suite"):
+        settings.pop(key, None)
     if isinstance(settings.get("data"), dict):
         for key in ("root", "download"):
             settings["data"].pop(key, None)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,7 @@ from mnist_vision.common.files import shown
 from mnist_vision.common.memory import release_memory
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Job, Results, TestFigures
+from mnist_vision.runs.robustness_record import Robustness
 from mnist_vision.runs.settings import (
     figure_settings,
     find_change,
@@ -37,8 +39,9 @@ Explain = Callable[[BaseException], str]
 def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
     """Run one job of a sweep, unless its directory holds the results of the same settings.
 
-    An interrupted job continues from its last checkpoint. If another process is running the job,
-    wait for it. `job.json` records how the job ended.
+    If these lack the suite of corruptions that is asked for, only that is measured. An interrupted
+    job continues from its last checkpoint. If another process is running the job, wait for it.
+    `job.json` records how the job ended.
 
     Args:
         task: The task to run.
@@ -58,7 +61,10 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         job = _new_job(earlier)
         results = find_results(directory)
         if results is None or not _is_result_of(results, config):
-            return _run(task, config, explain, directory, job)
+            return _run(partial(_train, task, directory), config, explain, directory, job)
+        if config.get("suite") is not None and directory.find(Robustness) is None:
+            measure = partial(_add_robustness, directory, results)
+            return _run(measure, config, explain, directory, job)
         seconds = earlier.seconds if earlier is not None else None
         job = job.model_copy(update={"status": "completed", "seconds": seconds})
         directory.write(job)
@@ -108,8 +114,6 @@ def _run(
     started = time.perf_counter()
     value, status, reason = None, "completed", None
     try:
-        if directory.last_checkpoint.exists():
-            config.ckpt_path = _find_checkpoint(directory, config)
         value = task(config)
     except Stopped as stopped:
         status, reason = "stopped", str(stopped)
@@ -129,6 +133,22 @@ def _run(
         release_memory()  # networks and trainers refer to each other
     log.info(_describe(job, directory.find_test() if status == "completed" else None))
     return value
+
+
+def _train(task: Task, directory: RunDirectory, config: DictConfig) -> Any:
+    """Run the task, from the last checkpoint on if there is one."""
+    if directory.last_checkpoint.exists():
+        config.ckpt_path = _find_checkpoint(directory, config)
+    return task(config)
+
+
+def _add_robustness(directory: RunDirectory, results: Results, config: DictConfig) -> float:
+    """Measure a complete job under a suite of corruptions; return the value of the job."""
+    # It imports torch, which a job that is complete does not need.
+    from mnist_vision.inference.robustness_recording import add_robustness
+
+    add_robustness(directory, config)
+    return results.best.val_accuracy
 
 
 def _find_checkpoint(directory: RunDirectory, config: DictConfig) -> str | None:

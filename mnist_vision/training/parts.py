@@ -32,6 +32,7 @@ from mnist_vision.common.files import shown
 from mnist_vision.common.instantiation import make
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.measure import check_data
+from mnist_vision.evaluation.robustness import check_suite
 from mnist_vision.models.classifier import DigitClassifier, OptimizerFactory, SchedulerFactory
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Results, RunSettings
@@ -109,6 +110,7 @@ def make_parts(config: DictConfig) -> Parts:
     datamodule: MNISTDataModule = make(config, "data")
     model: DigitClassifier = make(config, "model")
     check_data(model, datamodule)
+    check_suite(config.suite, datamodule)
     recipe = _set_recipe(model, config)
     checkpoint = _read_checkpoint(config, directory)
     history, settings = History(), _collect_settings(config, checkpoint)

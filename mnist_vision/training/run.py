@@ -14,10 +14,14 @@ from mnist_vision.common.errors import UserError, settings_of, stop_behind
 from mnist_vision.common.files import explain_os_error, shown
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
+from mnist_vision.evaluation.attribution import attribute_mistakes
 from mnist_vision.evaluation.calibration import fit_scaling
 from mnist_vision.evaluation.measure import TestResult, run_test, score_validation
+from mnist_vision.evaluation.robustness import RobustnessResult, measure_robustness
 from mnist_vision.models.classifier import DigitClassifier, to_probabilities
 from mnist_vision.runs.calibration_record import Calibration
+from mnist_vision.runs.file_names import ATTRIBUTIONS_FILE
+from mnist_vision.runs.mistake_attributions import MistakeAttributions
 from mnist_vision.runs.record import BestEpoch, Results, Seconds, TrainFigures
 from mnist_vision.runs.settings import command_line, figure_settings
 from mnist_vision.runs.summary import result_lines
@@ -32,7 +36,7 @@ from mnist_vision.training.ending import reason_of_end
 from mnist_vision.training.environment import environment
 from mnist_vision.training.parts import Parts, make_parts
 from mnist_vision.training.processes import ProcessWatch
-from mnist_vision.training.tensorboard import log_test
+from mnist_vision.training.tensorboard import log_attributions, log_robustness, log_test
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +86,14 @@ def _run(parts: Parts, config: DictConfig) -> float:
         tested, best_row = _load_best(parts, config.trainer.accelerator)
         outcome = run_test(tested, parts.datamodule, accelerator=config.trainer.accelerator)
         calibration = outcome.calibration(tested.temperature, tested.threshold)
+        robustness = _measure_robustness(parts, tested, outcome, config)
         results = _make_results(parts, config, outcome, calibration, best_row)
+        # The results come last: where they are, the run is complete.
+        if robustness is not None:
+            parts.directory.write(robustness.record)
         parts.directory.write(results, outcome.to_record())
-        _log_test(parts, tested, outcome)
+        attributions = _explain_mistakes(parts, tested, outcome)
+        _log_test(parts, tested, outcome, robustness, attributions)
     except BaseException as error:
         is_interrupted = isinstance(error, OSError) or stop_behind(error) is not None
         if is_interrupted and parts.trainer.is_global_zero:
@@ -173,6 +182,22 @@ def _load_best(parts: Parts, accelerator: str) -> tuple[DigitClassifier, int]:
     return rebuild_classifier(checkpoint, path), len(history_rows(checkpoint)) - 1
 
 
+def _measure_robustness(
+    parts: Parts, tested: DigitClassifier, outcome: TestResult, config: DictConfig
+) -> RobustnessResult | None:
+    """Measure the tested network under the suite of corruptions, if one is asked for."""
+    if config.suite is None:
+        return None
+    return measure_robustness(
+        tested,
+        parts.datamodule,
+        config.suite,
+        ckpt_path=parts.directory.best_checkpoint,
+        clean_accuracy=outcome.figures().accuracy,
+        accelerator=config.trainer.accelerator,
+    )
+
+
 def _make_results(
     parts: Parts,
     config: DictConfig,
@@ -213,16 +238,39 @@ def _count_parameters(model: DigitClassifier) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
 
 
-def _log_test(parts: Parts, tested: DigitClassifier, outcome: TestResult) -> None:
+def _explain_mistakes(
+    parts: Parts, tested: DigitClassifier, outcome: TestResult
+) -> MistakeAttributions | None:
+    """Keep where the network looked; an error of the file is a warning, as results are written."""
+    attributions = attribute_mistakes(tested, parts.datamodule, outcome)
+    try:
+        parts.directory.write_attributions(attributions)
+    except OSError as error:
+        log.warning("%s: is not written: %s", ATTRIBUTIONS_FILE, explain_os_error(error))
+    return attributions
+
+
+def _log_test(
+    parts: Parts,
+    tested: DigitClassifier,
+    outcome: TestResult,
+    robustness: RobustnessResult | None,
+    attributions: MistakeAttributions | None,
+) -> None:
     """Log the test; an error of a file is a warning, as the results are written."""
     step = parts.trainer.global_step
+    more = robustness.record.metrics() if robustness is not None else {}
     for logger in parts.trainer.loggers:
         try:
             if isinstance(logger, TensorBoardLogger):  # it logs the metrics with the settings
                 log_test(logger, parts.hyperparameters, tested, parts.datamodule, outcome, step)
+                if attributions is not None:
+                    log_attributions(logger, attributions, step)
             else:
-                logger.log_metrics(outcome.metrics, step=step)
+                logger.log_metrics(outcome.metrics | more, step=step)
             logger.finalize("success")
+            if robustness is not None and isinstance(logger, TensorBoardLogger):
+                log_robustness(logger.log_dir, robustness, step)
         except OSError as error:
             name = type(logger).__name__
             log.warning("%s lacks the test: %s", name, explain_os_error(error))

@@ -1,8 +1,11 @@
 """Log pictures, curves and hyperparameters to TensorBoard."""
 
+import os
 import warnings
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -12,15 +15,19 @@ from torchvision.utils import make_grid
 from mnist_vision.data.boxes import locate
 from mnist_vision.data.constants import MISSED, NUM_CLASSES
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.attribution_pictures import draw_mistakes
 from mnist_vision.evaluation.confusion_matrix import draw_confusion_matrix
 from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.evaluation.reliability_diagram import draw_reliability_diagram
+from mnist_vision.evaluation.robustness import RobustnessResult
 from mnist_vision.models.classifier import DigitClassifier, to_probabilities
+from mnist_vision.runs.mistake_attributions import MistakeAttributions
 from mnist_vision.training.box_pictures import draw_boxes
 
 NUM_TRAINING_IMAGES = 64
 NUM_TEST_IMAGES = 16
 NUM_MISTAKES = 25
+ROBUSTNESS_SUFFIX = ".robustness"
 
 
 def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModule) -> None:
@@ -35,7 +42,7 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
         batch = _sample(datamodule.train_set, NUM_TRAINING_IMAGES, model)
-        images, _ = datamodule.prepare_batch(batch, augment=True)
+        images, _ = datamodule.prepare_training_batch(batch, model.find_targets)
         model.eval()  # or tracing would update the averages of batch normalisation
         with warnings.catch_warnings():
             # The trace is drawn and never run, so its warnings do not matter.
@@ -86,6 +93,65 @@ def log_test(
         )
     logger.log_hyperparams(settings, outcome.metrics, step)
     writer.flush()
+
+
+def log_robustness(folder: str | os.PathLike[str], result: RobustnessResult, step: int) -> None:
+    """Log the accuracy under each corruption, and pictures of them.
+
+    They have an event file of their own, which replaces that of an earlier measurement.
+
+    Args:
+        folder: The TensorBoard folder of the run.
+        result: The result of a suite.
+        step: The training step of the network.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # takes 0.2 s; not every run has it
+
+    earlier = list(Path(folder).glob(f"*{ROBUSTNESS_SUFFIX}"))
+    with SummaryWriter(folder, filename_suffix=ROBUSTNESS_SUFFIX) as writer:
+        for name, accuracy in result.record.metrics().items():
+            writer.add_scalar(name, accuracy, step)
+        writer.add_figure("robustness/images", _corrupted_digits(result), step)
+    for path in earlier:
+        path.unlink()
+
+
+def _corrupted_digits(result: RobustnessResult) -> Figure:
+    """Draw a row of digits for each corruption."""
+    rows = [np.concatenate(list(digits), axis=1) for digits in result.examples.values()]
+    height = rows[0].shape[0]
+    figure = Figure(figsize=(9, 0.75 * len(rows)), layout="compressed")
+    axes = figure.subplots()
+    axes.imshow(np.concatenate(rows), cmap="gray", vmin=0, vmax=255)
+    tests = result.record.corruptions
+    names = [f"{name}  {tests[name].accuracy:.4f}" for name in result.examples]
+    axes.set_yticks([height * (place + 0.5) for place in range(len(rows))], names)
+    axes.set_xticks([])
+    return figure
+
+
+def log_attributions(
+    logger: TensorBoardLogger, attributions: MistakeAttributions, step: int
+) -> None:
+    """Log where the network looked in its worst mistakes.
+
+    Args:
+        logger: A logger of the run.
+        attributions: Of the test.
+        step: The training step it was tested at.
+    """
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure.suptitle("True digit, prediction; the digit, its Grad-CAM, its integrated gradients")
+    grid = figure.subplots(4, 3)
+    for axes in grid.flat:
+        axes.axis("off")
+    captions = zip(attributions.targets, attributions.predictions, strict=True)
+    explained = zip(draw_mistakes(attributions), captions, strict=True)
+    for axes, (picture, (target, prediction)) in zip(grid.flat, explained, strict=False):
+        axes.imshow(picture)
+        axes.set_title(f"{target} as {prediction}", fontsize=10)
+    logger.experiment.add_figure("test/attributions", figure, step)
+    logger.experiment.flush()
 
 
 def _sample(dataset: Any, num_images: int, model: DigitClassifier) -> Any:

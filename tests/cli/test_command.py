@@ -96,10 +96,10 @@ def test_a_plus_adds_a_key_or_replaces_it(command):
 # Mistakes that are found when the parts are made.
 PART_MISTAKES = {
     "data.val_size=60000": "data.val_size=60000: must be a whole number from 10 to 59990",
-    "data.augmentation.degrees=900": "data.augmentation.degrees=900: must be a number of at least",
+    "data.augmentation.digits.affine.degrees=900": "digits.affine.degrees=900: must be a number",
     "model.widths=[]": "model.widths=[]: must be a list of 1 to 4 whole numbers",
     "+model.depth=3": "unknown key model.depth; mnist_vision.models.cnn.CNN takes widths, conv",
-    "+data.augmentation.angle=3": "unknown key data.augmentation.angle",
+    "+data.augmentation.digits.affine.angle=3": "unknown key data.augmentation.digits.affine.angle",
     "++optimizer.bar=1": "unknown key optimizer.bar; torch.optim.Adam takes params, lr, betas, eps",
     "+optimizer.weigt_decay=0.1": "optimizer.weigt_decay; did you mean weight_decay?",
     "+scheduler.final_lr=0": "unknown key scheduler.final_lr; did you mean final?",

@@ -3,6 +3,7 @@ from omegaconf import OmegaConf
 
 from mnist_vision.cli.limits import check_limits
 from mnist_vision.common.errors import FieldError
+from mnist_vision.evaluation.corruptions.suite import SUITES
 
 
 def test_settings_that_a_configuration_lacks_are_not_checked():
@@ -33,3 +34,10 @@ def test_a_setting_that_is_a_choice_is_answered_with_the_choices():
         FieldError, match=r"^precision=16-mixed: must be one of 32-true, bf16-mixed$"
     ):
         check_limits(OmegaConf.create({"precision": "16-mixed"}), "benchmark")
+
+
+def test_every_suite_can_be_chosen():
+    for name in (*SUITES, None):
+        check_limits(OmegaConf.create({"suite": name}), "evaluate")
+    with pytest.raises(FieldError, match=r"^suite=corruption: must be corruptions or null$"):
+        check_limits(OmegaConf.create({"suite": "corruption"}), "evaluate")

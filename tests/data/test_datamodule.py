@@ -4,8 +4,11 @@ from lightning import Trainer
 from torch.utils.data import DataLoader
 
 from mnist_vision.common.errors import FieldError, UserError
-from mnist_vision.data.augmentation import RandomAffine
+from mnist_vision.data.augmentation import Augmentation, RandomAffine
+from mnist_vision.data.boxes import locate
 from mnist_vision.data.datamodule import DigitDataset, MNISTDataModule, stratified_order
+from mnist_vision.models.cnn import CNN
+from mnist_vision.models.faster_rcnn import FasterRCNN
 from tests.conftest import results_of, synthetic_digits
 
 
@@ -115,8 +118,10 @@ def test_training_batches_are_shuffled_anew_and_cover_everything(datamodule):
 
 
 def test_only_training_batches_are_augmented(digits):
-    module = MNISTDataModule("nowhere", val_size=100, augmentation=RandomAffine(0, 5, 0))
+    augmentation = Augmentation({"affine": RandomAffine(0, 5, 0)})
+    module = MNISTDataModule("nowhere", val_size=100, augmentation=augmentation)
     module.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.trainer.strategy.connect(CNN(widths=[2]))
     module.setup("fit")
     batch = next(iter(module.train_dataloader()))
     plain = batch[0].float() / 255
@@ -124,6 +129,19 @@ def test_only_training_batches_are_augmented(digits):
     assert torch.equal(module.on_after_batch_transfer(batch, 0)[0], plain)
     module.trainer.training = True
     assert not torch.equal(module.on_after_batch_transfer(batch, 0)[0], plain)
+
+
+def test_boxes_are_found_after_digits_are_distorted_and_before_pictures_are_degraded(digits):
+    augmentation = Augmentation({"right": lambda x: x.roll(3, dims=3)}, {"invert": lambda x: 1 - x})
+    module = MNISTDataModule("nowhere", val_size=100, augmentation=augmentation)
+    module.setup("fit")
+    batch = next(iter(module.train_dataloader()))
+    images, found = module.prepare_training_batch(batch, FasterRCNN(widths=[2, 2]).find_targets)
+    moved = (batch[0].float() / 255).roll(3, dims=3)
+    torch.testing.assert_close(images, 1 - moved)
+    assert torch.equal(found.boxes, locate(moved, batch[1]).boxes)
+    _, targets = module.prepare_training_batch(batch, CNN(widths=[2]).find_targets)
+    assert torch.equal(targets, batch[1])
 
 
 def test_the_loader_is_one_that_lightning_can_distribute(datamodule):

@@ -10,6 +10,7 @@ from mnist_vision.evaluation.calibration import (
     NUM_BINS,
     apply_temperature,
     find_right,
+    fit_scaling,
     fit_temperature,
     fit_threshold,
     measure_calibration,
@@ -64,6 +65,21 @@ def test_missed_and_impossible_digits_do_not_change_the_temperature():
     found = fit_temperature(others, torch.cat([targets, torch.full((40,), 5)]))
     assert found == pytest.approx(fit_temperature(probabilities, targets), abs=1e-4)
     assert fit_temperature(impossible, torch.full((20,), 5)) == 1
+
+
+def test_a_network_that_finds_nothing_has_no_threshold():
+    missed = torch.full((20, 10), 0.1)
+    scaling = fit_scaling(missed, torch.zeros(20, dtype=torch.int64))
+    assert (scaling.temperature, scaling.threshold) == (1, None)
+
+
+def test_the_threshold_is_one_of_calibrated_confidences():
+    probabilities, targets = overconfident()
+    scaling = fit_scaling(probabilities, targets)
+    found = measure_calibration(probabilities, targets, scaling.temperature, scaling.threshold)
+    assert scaling.threshold in apply_temperature(probabilities, scaling.temperature)
+    assert 0 < found.coverage < 1
+    assert found.accepted_error <= 0.001
 
 
 def test_a_temperature_stays_in_its_range():

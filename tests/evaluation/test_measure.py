@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.evaluation.measure import TestResult, run_test
+from mnist_vision.evaluation.measure import TestResult, run_test, score_validation
 from mnist_vision.models.classifier import predict
 from mnist_vision.models.cnn import CNN
 from tests.conftest import synthetic_digits
@@ -22,6 +22,27 @@ def test_every_image_counts_once_whatever_the_batches(digits, eval_batch_size):
     torch.testing.assert_close(outcome.scores, expected)
     hits = (expected.argmax(dim=1) == targets).float().mean().item()
     assert outcome.metrics["test/accuracy"] == pytest.approx(hits, abs=1e-6)
+
+
+@pytest.mark.parametrize("eval_batch_size", [100, 33])
+def test_validation_images_are_scored_once_each_and_unaugmented(digits, eval_batch_size):
+    model = CNN(widths=[2, 3]).eval()
+    datamodule = MNISTDataModule(
+        "", val_size=100, eval_batch_size=eval_batch_size, augmentation=torch.zeros_like
+    )
+    datamodule.setup("fit")
+    scores, targets = score_validation(model, datamodule, accelerator="cpu")
+    images, expected = datamodule.prepare_batch(datamodule.val_set.__getitems__(range(100)))
+    assert torch.equal(targets, expected)
+    torch.testing.assert_close(scores, model(images))
+
+
+def test_calibration_is_that_of_the_probabilities(digits):
+    outcome = run_test(FindsNothingInHalf().eval(), MNISTDataModule("", augmentation=None))
+    found = outcome.calibration(1.5, 0.1)
+    assert found.temperature == 1.5
+    assert found.coverage == 1
+    assert found.accepted_error == pytest.approx(outcome.figures().num_mistakes / 200)
 
 
 def test_f1_is_the_mean_over_classes(digits):

@@ -88,6 +88,13 @@ SPOILT = [
     (("state_dict", "head.5.bias"), torch.full((10,), torch.nan), "10 of 10 values of head.5.bias"),
     (("hyper_parameters", "depth"), 3, "depth is none of its arguments"),
     (("run",), 3, "its settings must be a dictionary"),
+    (("calibration",), 2.0, "calibration=2.0: must be a valid dictionary"),
+    (("calibration", "temperature"), float("nan"), "temperature=nan: must be a finite number"),
+    (("calibration", "temperature"), 0.0, "temperature=0.0: must be greater than or equal to 0.05"),
+    (("calibration", "temperature"), 1e30, "temperature=1e+30: must be less than or equal to 20"),
+    (("calibration", "temperature"), "2", "temperature='2': must be a valid number"),
+    (("calibration", "temperature"), MISSING, "calibration.temperature is missing"),
+    (("calibration", "threshold"), 1.5, "threshold=1.5: must be less than or equal to 1"),
     (("run", "settings", "data"), {}, "its settings name no data; add data=NAME"),
     (
         ("run", "settings", "data", "_target_"),
@@ -101,6 +108,7 @@ SPOILT = [
 def test_a_network_that_cannot_be_tested_is_refused(
     refusal, digits, checkpoint, tmp_path, path, value, reason
 ):
+    checkpoint = checkpoint | {"calibration": {"temperature": 1.5, "threshold": 0.9}}
     torch.save(changed(checkpoint, path, value), tmp_path / "some.ckpt")
     assert reason in refusal("evaluate")
 

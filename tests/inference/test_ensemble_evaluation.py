@@ -138,6 +138,7 @@ def test_a_member_is_never_overwritten(runs, refusal):
         ("empty", [], "ckpt_path=empty: no completed run in it"),
         ("runs", ["members=3"], "members=3: must be at most 2, the number of networks"),
         (best(0), ["members=2"], "members=2: chooses among several networks; give ckpt_path=[A"),
+        ("runs", ["suite=corruptions"], "suite=corruptions: is for a single network"),
         ("runs", ["members=1"], "members=1: must be a whole number of at least 2 or null"),
         ("runs", ["+data.split_seed=3"], "was trained with data.split_seed=0, which trains on"),
     ],

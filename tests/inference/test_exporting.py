@@ -66,6 +66,10 @@ def test_a_network_is_exported_described_and_tested_as_its_checkpoint(
     assert texts["is_for_scenes"] == "false"
     assert float(texts["test_accuracy"]) == results["test"]["accuracy"]
     assert texts.get("commit") == results["environment"]["git"]
+    scaling = {name: results["calibration"][name] for name in ("temperature", "threshold")}
+    assert {name: float(texts[name]) for name in scaling if name in texts} == {
+        name: value for name, value in scaling.items() if value is not None
+    }
 
     assert use.endswith("python -m mnist_vision.evaluate ckpt_path=run/checkpoints/model.onnx")
     code, output = run_here("evaluate", "ckpt_path=run/checkpoints/model.onnx")
@@ -74,6 +78,9 @@ def test_a_network_is_exported_described_and_tested_as_its_checkpoint(
     tested = json.loads(evaluation.read_text())
     assert tested["architecture"] == "cnn"
     assert tested["test"] == results["test"]
+    assert {name: tested["calibration"][name] for name in scaling} == scaling
+    nll, wanted = (each["calibration"]["after"]["nll"] for each in (tested, results))
+    assert nll == pytest.approx(wanted, abs=1e-4)
 
 
 def test_the_libraries_print_nothing(command, trained, mnist_root):
@@ -98,6 +105,8 @@ def test_a_quantised_network_is_smaller_and_compared(export, run_dir):
     session = onnxruntime.InferenceSession(run_dir / "checkpoints" / "model.int8.onnx")
     texts = session.get_modelmeta().custom_metadata_map
     assert texts["precision"] == "int8"
+    results = json.loads((run_dir / "results.json").read_text())
+    assert float(texts["temperature"]) == results["calibration"]["temperature"]
     assert 0 <= float(texts["test_accuracy"]) <= 1
 
 

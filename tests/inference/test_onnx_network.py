@@ -50,6 +50,12 @@ BAD_FILES = {
         "was written by another version of mnist_vision.export; export it again",
     ),
     "no architecture": (by_hand(texts=OURS | {"architecture": "a b"}), "another version"),
+    "temperature": (
+        by_hand(texts=OURS | {"temperature": "nan"}),
+        "temperature='nan': must be a finite number",
+    ),
+    "cold": (by_hand(texts=OURS | {"temperature": "-1"}), "temperature='-1': must be greater than"),
+    "threshold": (by_hand(texts=OURS | {"threshold": "2"}), "threshold='2': must be less than"),
     "one image": (by_hand(taken=(1, 1, 28, 28)), "takes images tensor(float) [1, 1, 28, 28]"),
     "other size": (by_hand(taken=("B", 1, 32, 32)), "['any', 1, 32, 32], must take images"),
     "other name": (by_hand(name="pictures"), "takes pictures tensor(float)"),
@@ -110,6 +116,25 @@ def test_probabilities_are_those_of_the_network(cnn, onnx_content):
     torch.testing.assert_close(torch.tensor(found.probabilities), wanted, atol=1e-6, rtol=0)
     assert not found.is_missed.any()
     assert found.detections is None
+
+
+def test_probabilities_are_calibrated_and_scores_are_not():
+    def network(**texts):
+        return OnnxNetwork("some.onnx", by_hand(texts=OURS | texts))
+
+    images = np.random.default_rng(0).random((5, 1, 28, 28), np.float32)
+    scores = network().run(images)["scores"]
+    calibrated = network(temperature="2.5", threshold="0.75")
+    assert (calibrated.run(images)["scores"] == scores).all()
+    wanted = torch.tensor(scores / 2.5).softmax(dim=1).numpy()
+    np.testing.assert_allclose(calibrated(images).probabilities, wanted, rtol=1e-6)
+    assert calibrated.scaling.threshold == 0.75
+
+
+def test_a_file_of_an_earlier_version_has_temperature_1():
+    texts = {key: text for key, text in OURS.items() if key not in ("temperature", "scores")}
+    scaling = OnnxNetwork("some.onnx", by_hand(texts=texts)).scaling
+    assert (scaling.temperature, scaling.threshold) == (1, None)
 
 
 def test_images_may_lie_anyhow_in_memory(onnx_content):

@@ -23,6 +23,7 @@ class FakeNetwork:
     boxes: list[tuple[tuple[float, ...], int, float]] | None = None
     is_for_scenes: bool = False
     architecture: str = "fake"
+    temperature: float = 1.0
     shown: list[np.ndarray] = field(default_factory=list)
 
     def __call__(self, images):
@@ -35,7 +36,8 @@ class FakeNetwork:
             )
             found = [one] * len(images)
         probabilities = np.tile(np.array(self.probabilities, np.float32), (len(images), 1))
-        return Outputs(probabilities, np.full(len(images), self.is_missed), found)
+        is_missed = np.full(len(images), self.is_missed)
+        return Outputs(probabilities, is_missed, found, self.temperature)
 
 
 def sure_of(digit, probability=0.91, **kwargs):
@@ -110,6 +112,14 @@ def test_a_detector_for_scenes_reads_the_whole_picture():
     (shape,) = [images.shape for images in network.shown]
     assert shape[0] == 1
     assert min(shape[2:]) >= 64
+
+
+def test_confidences_in_a_scene_are_calibrated():
+    boxes = [((12, 20, 24, 40), 1, 0.8), ((13, 20, 25, 40), 4, 0.2)]
+    network = sure_of(0, boxes=boxes, is_for_scenes=True, temperature=2.0)
+    picture = drawn((ONE, (20, 20, 60, 180)), (SEVEN, (120, 20, 180, 180)))
+    (one,) = Predictor([network]).read(picture)
+    assert one.probabilities[[1, 4]] == pytest.approx([2 / 3, 1 / 3])  # roots of 4 and 1
 
 
 def test_a_detector_for_scenes_sees_one_digit_on_a_larger_canvas():

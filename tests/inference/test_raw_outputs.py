@@ -17,6 +17,16 @@ def test_large_scores_do_not_overflow():
     assert read_outputs({"scores": scores}).probabilities[0, :3].tolist() == [0.5, 0.5, 0]
 
 
+def test_a_temperature_divides_the_scores():
+    scores = np.array([[3, 1, -np.inf, 0, 0, 0, 0, 0, 0, 0], [-np.inf] * 10], np.float32)
+    found = read_outputs({"scores": scores}, 2.0)
+    ratio = found.probabilities[0, 0] / found.probabilities[0, 1]
+    np.testing.assert_allclose(ratio, np.e, rtol=1e-6)
+    assert found.probabilities[0, 2] == 0
+    np.testing.assert_allclose(found.probabilities[1], 0.1, rtol=1e-6)
+    assert found.temperature == 2
+
+
 def test_padding_is_no_detection():
     found = read_outputs(
         {

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from mnist_vision.data.mnist import CorruptFileError, load_split
+from mnist_vision.evaluation.corruptions.suite import VERSION
 from mnist_vision.report.grouping import Comparison, SharedTest, group
 from mnist_vision.report.selection import Run, select
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.mistake_attributions import MistakeAttributions
 
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -121,6 +124,51 @@ def write_run(
         folder / "test_predictions.npz", targets=targets, preds=predictions, scores=scores
     )
     return folder
+
+
+def write_robustness(
+    folder: Path,
+    accuracies: dict[str, float] | None = None,
+    num_images: int = 200,
+    **changes: object,
+) -> Path:
+    """Writes a folder with robustness.json; "inversion" is not in the mean."""
+    accuracies = {"brightness": 0.8, "inversion": 0.3} if accuracies is None else accuracies
+    in_mean = [name for name in accuracies if name != "inversion"]
+    record = {
+        "version": 1,
+        "suite": "corruptions",
+        "suite_version": VERSION,
+        "architecture": "cnn",
+        "ckpt_path": "best.ckpt",
+        "clean_accuracy": 0.99,
+        "corruptions": {
+            name: {"accuracy": value, "num_images": num_images, "missed": 0, "seconds": 1.0}
+            for name, value in accuracies.items()
+        },
+        "mean_accuracy": float(np.mean([accuracies[name] for name in in_mean])),
+        "mean_over": in_mean,
+        "seconds": 2.0,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "robustness.json").write_text(json.dumps(record | changes))
+    return folder
+
+
+def write_attributions(folder: Path, indices: list[int]) -> MistakeAttributions:
+    """Writes attributions of predictions of the run in a folder."""
+    predictions = RunDirectory(folder).read_predictions()
+    maps = np.random.default_rng(0).random((len(indices), 28, 28)).astype(np.float32)
+    attributions = MistakeAttributions(
+        np.array(indices),
+        predictions.preds[indices],
+        predictions.targets[indices],
+        (255 * maps).astype(np.uint8),
+        maps,
+        maps - 0.5,
+    )
+    RunDirectory(folder).write_attributions(attributions)
+    return attributions
 
 
 def with_history(run: Run, rows: list[dict[str, float]]) -> Run:

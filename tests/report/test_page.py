@@ -7,7 +7,7 @@ import pytest
 from mnist_vision.report.page import make_report
 from mnist_vision.report.sections import SECTIONS
 from mnist_vision.report.selection import select
-from tests.report.fixtures import digits, write_job, write_many, write_run
+from tests.report.fixtures import digits, write_attributions, write_job, write_many, write_run
 
 CHROMIUM = shutil.which("chromium")
 
@@ -25,6 +25,8 @@ def lab(tmp_path_factory):
     """A report on two seeds of the lab's four, a failed job, other test digits, and damage."""
     root = tmp_path_factory.mktemp("lab")
     write_many(root, 4, 2, 500)
+    for folder in root.glob("cnn_*"):
+        write_attributions(folder, [3, 50])
     write_job(root / "job", overrides=["experiment=lab/vgg16", "seed=7"])
     scenes = {"architecture": "faster_rcnn", "overrides": ["experiment=scenes/faster_rcnn"]}
     write_run(root / "scenes", targets=digits(300), test={"mAP": 0.82}, **scenes)

@@ -5,7 +5,7 @@ import numpy as np
 from mnist_vision.data.mnist import load_split
 from mnist_vision.report.grouping import best_settings
 from mnist_vision.report.quantities import NOTHING, QUANTITIES
-from tests.report.fixtures import compare_runs, shared_test, write_run
+from tests.report.fixtures import compare_runs, shared_test, write_robustness, write_run
 
 
 def test_values_are_shown_in_their_format():
@@ -51,3 +51,16 @@ def test_accuracy_without_label_errors_is_known_for_mnists_test_digits_alone(mni
     quantity = QUANTITIES["test_accuracy_without_label_errors"]
     known = [quantity.show(quantity.of(run)) for run in compare_runs(tmp_path).runs]
     assert sorted(known) == ["1.0000", NOTHING]
+
+
+def test_a_mean_is_taken_over_the_runs_that_have_a_value(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / f"{seed}", seed=seed)
+    (setting,) = shared_test(tmp_path).settings
+    assert setting.show_mean("corrupted_accuracy") == NOTHING
+    assert setting.show_deviation("corrupted_accuracy") == ""
+    for seed, accuracy in ((0, 0.6), (1, 0.8)):
+        write_robustness(tmp_path / f"{seed}", {"brightness": accuracy})
+    (setting,) = shared_test(tmp_path).settings
+    assert setting.show_mean("corrupted_accuracy") == "0.7000"
+    assert setting.show_deviation("corrupted_accuracy") == "± 0.1414"

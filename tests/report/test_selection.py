@@ -8,7 +8,7 @@ import pytest
 from mnist_vision.common.errors import UserError
 from mnist_vision.report.quantities import QUANTITIES
 from mnist_vision.report.selection import select
-from tests.report.fixtures import write_job, write_run
+from tests.report.fixtures import write_job, write_robustness, write_run
 
 
 def change(folder, **changes):
@@ -248,3 +248,30 @@ def test_control_characters_do_not_reach_a_terminal(tmp_path):
     write_run(tmp_path, overrides=["model=cnn", "note=\x1b[31mred\n\ud800"])
     (run,) = select([str(tmp_path)]).runs
     assert run.results.overrides[1] == "note= [31mred  "
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{", "robustness.json: is damaged, no JSON"),
+        (b"{}", "robustness.json: suite is missing"),
+        (None, "robustness.json: does not belong to results.json: num_images is 199, not 200"),
+    ],
+)
+def test_figures_under_corruptions_that_cannot_be_used_are_skipped_and_the_run_stays(
+    tmp_path, content, reason
+):
+    write_run(tmp_path)
+    write_robustness(tmp_path, num_images=199)
+    if content is not None:
+        (tmp_path / "robustness.json").write_bytes(content)
+    selection = select([str(tmp_path)])
+    (run,) = selection.runs
+    assert run.robustness is None
+    assert selection.skipped == [(tmp_path / "robustness.json", reason)]
+
+
+def test_figures_under_corruptions_come_with_their_run(tmp_path):
+    write_robustness(write_run(tmp_path))
+    (run,) = select([str(tmp_path)]).runs
+    assert QUANTITIES["corrupted_accuracy"].of(run) == run.robustness.mean_accuracy == 0.8

@@ -6,7 +6,8 @@ from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory
 from mnist_vision.runs.directory import RunDirectory, find_checkpoint
 from mnist_vision.runs.record import Evaluation, Job, Results
-from tests.report.fixtures import write_job, write_run
+from mnist_vision.runs.robustness_record import Robustness
+from tests.report.fixtures import write_job, write_robustness, write_run
 
 
 def names(folder):
@@ -139,6 +140,32 @@ def test_results_of_a_run_that_goes_on_are_kept_by_their_own_epoch(tmp_path):
     assert [found[0].epochs, *sorted((each.epochs, each.seed) for each in found[1:])] == [
         8, (7, 0), (7, 9),
     ]  # fmt: skip
+
+
+def test_figures_under_corruptions_go_with_the_results_they_belong_to(tmp_path):
+    directory = RunDirectory(write_run(tmp_path, epochs=7))
+    write_robustness(tmp_path)
+    before = (tmp_path / "robustness.json").read_bytes()
+    directory.put_results_aside()
+    assert (tmp_path / "robustness_epoch_7.json").read_bytes() == before
+    assert not (tmp_path / "robustness.json").exists()
+    write_robustness(tmp_path)  # by a run that was killed before it wrote its results
+    directory.put_results_aside()
+    assert names(tmp_path) == {
+        "results_epoch_7.json", "robustness_epoch_7.json", "test_predictions.npz",
+    }  # fmt: skip
+    with directory.take(overwrite=True):
+        assert names(tmp_path) == {".lock"}
+
+
+def test_figures_under_corruptions_are_written_and_read(tmp_path):
+    write_robustness(tmp_path)
+    record = RunDirectory(tmp_path).read(Robustness)
+    RunDirectory(tmp_path / "b").write(record)
+    assert RunDirectory(tmp_path / "b").read(Robustness) == record
+    write_robustness(tmp_path, corruptions={})
+    with pytest.raises(UserError, match=r"^robustness.json: corruptions={}: .*at least 1 item"):
+        RunDirectory(tmp_path).read(Robustness)
 
 
 def test_a_job_is_written_and_read(tmp_path):

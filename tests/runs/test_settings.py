@@ -23,6 +23,7 @@ def test_settings_are_plain_values_that_leave_the_output_directory_open(monkeypa
     settings = run_settings(composed("seed=3", "optimizer.lr='${oc.decode:${oc.env:RATE}}'"))
     assert settings.keys() == {
         "seed", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "model",
+        "suite",
     }  # fmt: skip
     assert settings["seed"] == 3
     assert settings["optimizer"]["lr"] == 0.25
@@ -44,7 +45,7 @@ def test_settings_of_figures_say_nothing_of_paths_and_logging():
 def test_the_same_settings_have_the_same_fingerprint_however_they_were_asked_for():
     elsewhere = (
         "logger=csv", "data.root=/somewhere", "ckpt_path=x", "sweep.resume=true", "output_dir=/a",
-        "overwrite=true",
+        "overwrite=true", "suite=corruptions",
     )  # fmt: skip
     assert fingerprint(composed()) == fingerprint(composed("model=cnn", "seed=0", *elsewhere))
 

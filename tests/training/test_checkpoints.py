@@ -13,9 +13,11 @@ import torch
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.models.cnn import CNN
+from mnist_vision.runs.calibration_record import TemperatureScaling
 from mnist_vision.runs.record import RunSettings
 from mnist_vision.training.checkpoints import (
     AtomicCheckpointIO,
+    add_calibration,
     add_settings,
     epochs_done,
     load_classifier,
@@ -23,6 +25,7 @@ from mnist_vision.training.checkpoints import (
     read_resumable,
     stored_settings,
 )
+from tests.conftest import limited_file_size
 
 
 @pytest.fixture
@@ -52,6 +55,27 @@ def test_a_network_comes_back_as_it_was(model, path):
     assert again.hparams == model.hparams
     for name, values in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], values)
+
+
+def test_a_network_is_calibrated_from_then_on(model, path):
+    assert (load_classifier(path).temperature, load_classifier(path).threshold) == (1, None)
+    scaling = TemperatureScaling(temperature=1.5, threshold=0.9)
+    add_calibration(read_checkpoint(path), path, scaling)
+    again = load_classifier(path)
+    assert (again.temperature, again.threshold) == (1.5, 0.9)
+    scores = torch.randn(5, 10)
+    torch.testing.assert_close(again.probabilities(scores), model.probabilities(scores / 1.5))
+    for name, values in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], values)
+
+
+def test_a_full_disk_leaves_the_checkpoint_without_calibration(path):
+    before = path.read_bytes()
+    checkpoint = read_checkpoint(path)
+    with limited_file_size(len(before) // 2), pytest.raises(OSError, match="File too large"):
+        add_calibration(checkpoint, path, TemperatureScaling(temperature=1.5))
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -14,7 +14,11 @@ import torchvision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_vision.common.errors import Stopped, UserError
+from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.calibration import fit_scaling
+from mnist_vision.models.classifier import to_probabilities
 from mnist_vision.models.cnn import CNN
+from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.settings import quoted
 from mnist_vision.training.checkpoints import load_classifier, read_checkpoint
 from mnist_vision.training.run import run as run_training
@@ -69,6 +73,40 @@ def test_predictions_agree_with_the_results(run):
     assert (targets != preds).sum() == test["num_mistakes"]
 
 
+def test_a_run_is_calibrated_on_its_validation_images(run):
+    run_dir = run()
+    path = run_dir / "checkpoints" / "best.ckpt"
+    datamodule = MNISTDataModule("", val_size=100, augmentation=None)
+    datamodule.setup("fit")
+    images, targets = datamodule.prepare_batch(datamodule.val_set.__getitems__(range(100)))
+    with torch.no_grad():
+        scores = load_classifier(path)(images)
+    expected = fit_scaling(to_probabilities(scores.double()), targets)
+    stored = read_checkpoint(path)["calibration"]
+    assert stored["temperature"] == pytest.approx(expected.temperature, rel=1e-3)
+    assert stored["threshold"] == pytest.approx(expected.threshold, rel=1e-3)
+    calibration = results_of(run_dir)["calibration"]
+    assert stored == {name: calibration[name] for name in ("temperature", "threshold")}
+    assert calibration["before"] != calibration["after"]
+    assert "calibration" not in read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+
+
+def test_the_worst_mistakes_are_explained_and_again_by_evaluate(run, run_here, tmp_path):
+    run_dir = run("trainer.max_epochs=1", "model.widths=[4,8]")
+    explained = RunDirectory(run_dir).read_attributions()
+    tested = RunDirectory(run_dir).read_predictions()
+    assert len(explained.indices) == 12
+    assert (explained.predictions == tested.preds[explained.indices]).all()
+    assert (explained.targets == tested.targets[explained.indices]).all()
+    assert (explained.predictions != explained.targets).all()
+    arguments = ("ckpt_path=run/checkpoints/best.ckpt", "hydra.run.dir=again")
+    code, output = run_here("evaluate", *arguments, "trainer.accelerator=cpu")
+    assert (code, output.err) == (0, "")
+    again = RunDirectory(tmp_path / "again").read_attributions()
+    for name, array in vars(explained).items():
+        assert np.array_equal(getattr(again, name), array)
+
+
 def test_it_learns(run):
     run_dir = run("trainer.max_epochs=8", "data.batch_size=50", "data.augmentation=null")
     assert results_of(run_dir)["test"]["accuracy"] > 0.95
@@ -107,9 +145,12 @@ def test_a_detector_is_measured_by_its_boxes_too(run):
 def test_scenes_are_trained_on_and_tested_digit_by_digit(run):
     sizes = ("data.num_train_scenes=40", "data.num_val_scenes=10", "data.num_test_scenes=12")
     run_dir = run("model=faster_rcnn", "data=mnist_scenes", *sizes, "trainer.max_epochs=1")
-    test = results_of(run_dir)["test"]
+    results = results_of(run_dir)
+    test = results["test"]
+    assert results["calibration"]["after"]["nll"]["value"] > 0
     assert 12 <= test["num_images"] <= 5 * 12
     assert 0 <= test["mAP@0.5"] <= 1
+    assert RunDirectory(run_dir).read_attributions() is None
     with np.load(run_dir / "test_predictions.npz") as predictions:
         assert len(predictions["targets"]) == test["num_images"]
         assert (predictions["preds"] == -1).sum() == test["missed"]
@@ -243,6 +284,7 @@ def test_an_interrupted_and_resumed_run_equals_one_that_was_not(
     resumed = results_of(tmp_path / "resumed")
     assert without_times(resumed["history"]) == without_times(whole["history"])
     assert resumed["test"] == whole["test"]
+    assert resumed["calibration"] == whole["calibration"]
     assert resumed["seconds"]["fit"] >= resumed["history"][1]["seconds"]
     resumed_last = read_checkpoint(config.ckpt_path)
     for name, values in whole_last["state_dict"].items():
@@ -305,7 +347,7 @@ def test_a_run_that_lacks_only_its_results_gets_them(run):
     (run_dir / "results.json").unlink()
     run(f"ckpt_path={run_dir}/checkpoints/last.ckpt")
     after = results_of(run_dir)
-    for key in ("history", "train", "test", "epochs"):
+    for key in ("history", "train", "test", "calibration", "epochs"):
         assert after[key] == before[key]
 
 
@@ -433,6 +475,7 @@ def test_train_then_evaluate_on_real_digits(command, mnist_root, tmp_path):
     (evaluation,) = tmp_path.glob("outputs/evaluate/*")
     again = json.loads((evaluation / "evaluation.json").read_text())
     assert again["test"] == trained["test"]
+    assert again["calibration"] == trained["calibration"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

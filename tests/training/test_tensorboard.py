@@ -14,7 +14,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from mnist_vision.data.augmentation import RandomAffine
+from mnist_vision.data.augmentation import Augmentation, RandomAffine
 from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.measure import TestResult
@@ -53,7 +53,8 @@ def test_the_worst_mistakes_come_surest_first(outcome):
 
 
 def test_the_start_changes_neither_the_network_nor_the_random_numbers(digits, tmp_path):
-    datamodule = MNISTDataModule("", val_size=100, augmentation=RandomAffine(10, 2, 0.1))
+    augmentation = Augmentation({"affine": RandomAffine(10, 2, 0.1)})
+    datamodule = MNISTDataModule("", val_size=100, augmentation=augmentation)
     datamodule.setup("fit")
     model = CNN(widths=[2]).train()
     model.trainer = Trainer(logger=False, accelerator="cpu")
@@ -118,8 +119,8 @@ def test_the_server_shows_all_that_was_logged(server):
     }
     assert "hp_metric" not in scalars
     (images,) = get(f"{server}/plugin/images/tags").values()
-    tested = {"test/confusion_matrix", "test/reliability", "test/worst_mistakes"}
-    assert images.keys() == {"train/images"} | tested
+    tested = {"confusion_matrix", "reliability", "worst_mistakes", "attributions"}
+    assert images.keys() == {"train/images"} | {f"test/{name}" for name in tested}
     (curves,) = get(f"{server}/plugin/pr_curves/tags").values()
     assert curves.keys() == {f"test/precision_recall/{digit}" for digit in range(10)}
     (graph,) = get(f"{server}/plugin/graphs/info").values()

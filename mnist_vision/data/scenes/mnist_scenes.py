@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mnist_vision.common.checks import Count, NonNegativeInt, Share, checked
+from mnist_vision.data.augmentation import Augmentation
 from mnist_vision.data.boxes import DigitBoxes
 from mnist_vision.data.datamodule import MNISTDataModule, ValSize, identity_collate
 from mnist_vision.data.scenes.drawing import draw_scenes
@@ -60,7 +61,7 @@ class MNISTScenesDataModule(MNISTDataModule):
         eval_batch_size: Count = 64,
         val_size: ValSize = 5000,
         split_seed: NonNegativeInt = 0,
-        augmentation: Callable[[Tensor], Tensor] | None,
+        augmentation: Augmentation | None,
     ) -> None:
         super().__init__(
             root,
@@ -105,9 +106,9 @@ class MNISTScenesDataModule(MNISTDataModule):
         batches = SceneBatches(self.train_set, self.batch_size)
         return DataLoader(batches, batch_size=None, shuffle=True, collate_fn=identity_collate)
 
-    def prepare_batch(self, batch: Any, *, augment: bool = False) -> tuple[Tensor, DigitBoxes]:
-        """Draw a batch of scenes, in training with augmented digits."""
+    def draw(self, batch: Any, distort: Callable[[Tensor], Tensor]) -> tuple[Tensor, DigitBoxes]:
+        """Draw a batch of scenes, with digits after `distort`."""
         tiles, layouts = batch
         flat = (tiles.flatten(0, 1), layouts.labels.flatten())
-        images, _ = super().prepare_batch(flat, augment=augment)
+        images, _ = super().draw(flat, distort)
         return draw_scenes(images.view(tiles.shape), layouts)

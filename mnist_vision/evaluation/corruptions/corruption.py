@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 # `[N, 28, 28]`, bright digits on black.
 Images = NDArray[np.uint8]
 
+Floats = NDArray[np.float32]
+
 Kind = Literal["noise", "blur", "geometry", "light", "clutter", "pen"]
+
+SIDE = 28  # pixels
 
 
 @dataclass(frozen=True)
@@ -31,3 +35,13 @@ class Corruption:
     function: Callable[[Images, np.random.Generator], Images]
     source: str
     is_in_mean: bool = True
+
+
+def to_floats(images: Images) -> Floats:
+    """Convert bytes to values in [0, 1]."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def to_bytes(values: Floats) -> Images:
+    """Convert values to bytes: 0 is black and 1 is white; values outside [0, 1] are clipped."""
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)

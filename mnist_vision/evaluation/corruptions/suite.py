@@ -4,15 +4,43 @@ from pathlib import Path
 
 import numpy as np
 
+from mnist_vision.evaluation.corruptions import blur, clutter, geometry, light, noise, pen
+from mnist_vision.evaluation.corruptions.cache import load_or_compute
 from mnist_vision.evaluation.corruptions.corruption import Corruption, Images
 
+# Raised when a corruption changes: figures before and after it cannot be compared.
+VERSION = 1
 
-def _brightness(images: Images, generator: np.random.Generator) -> Images:
-    return np.minimum(images.astype(np.int16) + 128, 255).astype(np.uint8)
+_MNIST_C = "MNIST-C, Mu and Gilmer 2019, https://arxiv.org/abs/1906.02337"
+_MORPHO_MNIST = "Morpho-MNIST, Castro et al. 2019, https://arxiv.org/abs/1809.10780"
+_AFFNIST = "affNIST, Tieleman 2013, https://www.cs.toronto.edu/~tijmen/affNIST/"
+_CHUNK = 1000  # images: what the functions need of memory, a few hundred MB at most
 
+# Raised when a corruption changes, as figures before and after cannot be compared.
+VERSION = 1
 
 SUITES: dict[str, tuple[Corruption, ...]] = {
-    "corruptions": (Corruption("brightness", "light", _brightness, "MNIST-C"),)
+    "corruptions": (
+        Corruption("shot_noise", "noise", noise.add_shot_noise, _MNIST_C),
+        Corruption("impulse_noise", "noise", noise.add_impulse_noise, _MNIST_C),
+        Corruption("glass_blur", "blur", blur.blur_by_glass, _MNIST_C),
+        Corruption("motion_blur", "blur", blur.blur_by_motion, _MNIST_C),
+        Corruption("shear", "geometry", geometry.shear, _MNIST_C),
+        Corruption("scale", "geometry", geometry.scale, _MNIST_C),
+        Corruption("rotate", "geometry", geometry.rotate, _MNIST_C),
+        Corruption("translate", "geometry", geometry.translate, _MNIST_C),
+        Corruption("brightness", "light", light.brighten, _MNIST_C),
+        Corruption("fog", "light", light.add_fog, _MNIST_C),
+        Corruption("stripe", "clutter", clutter.add_stripes, _MNIST_C),
+        Corruption("spatter", "clutter", clutter.add_spatter, _MNIST_C),
+        Corruption("dotted_line", "clutter", clutter.add_dotted_line, _MNIST_C),
+        Corruption("zigzag", "clutter", clutter.add_zigzag, _MNIST_C),
+        Corruption("canny_edges", "pen", pen.draw_edges, _MNIST_C),
+        Corruption("thick_pen", "pen", pen.thicken_pen, _MORPHO_MNIST, is_in_mean=False),
+        Corruption("thin_pen", "pen", pen.thin_pen, _MORPHO_MNIST, is_in_mean=False),
+        Corruption("inversion", "light", light.invert, _MNIST_C, is_in_mean=False),
+        Corruption("affnist", "geometry", geometry.move_as_affnist, _AFFNIST, is_in_mean=False),
+    )
 }
 
 
@@ -23,8 +51,12 @@ def corrupt(corruption: Corruption, images: Images) -> Images:
         corruption: What to do.
         images: `[N, 28, 28]` uint8.
     """
-    seed = list(corruption.name.encode())
-    return corruption.function(images, np.random.default_rng(seed))
+    generator = np.random.default_rng(list(corruption.name.encode()))
+    corrupted = np.empty_like(images)
+    for start in range(0, len(images), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        corrupted[chunk] = corruption.function(images[chunk], generator)
+    return corrupted
 
 
 def load_corrupted(corruption: Corruption, images: Images, cache: Path) -> Images:
@@ -33,6 +65,8 @@ def load_corrupted(corruption: Corruption, images: Images, cache: Path) -> Image
     Args:
         corruption: What to do.
         images: `[N, 28, 28]` uint8.
-        cache: The folder of the cache; it is made if it is missing.
+        cache: The folder of the cache, see `cache.load_or_compute`; it is made if it is missing.
     """
-    return corrupt(corruption, images)
+    return load_or_compute(
+        cache, corruption.name, VERSION, images, lambda: corrupt(corruption, images)
+    )

@@ -3,7 +3,7 @@
 import base64
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
@@ -95,14 +95,33 @@ def _add_api(app: FastAPI, models: Sequence[ServedModel], queue: WorkQueue) -> N
     @app.post("/api/predict")
     async def predict(request: Request, digits: Literal["one", "many"] = "many") -> JSONResponse:
         picture = await _picture_in(request)
-        try:
-            answer = await queue.run(lambda: predict_all(models, picture, several=digits == "many"))
-        except QueueFullError:
-            sentence = "too many pictures are waiting; send it again in a second"
-            raise RefusalError(503, sentence, {"Retry-After": "1"}) from None
-        except UserError as error:
-            raise RefusalError(400, str(error)) from error
-        return JSONResponse(answer)
+        several = digits == "many"
+        return await _answer(queue, lambda: predict_all(models, picture, several=several))
+
+    @app.post("/api/explain")
+    async def explain(
+        request: Request, model: str = "", digits: Literal["one", "many"] = "many"
+    ) -> JSONResponse:
+        found = next((each for each in models if each.name == model), None)
+        if found is None:
+            names = ", ".join(each.name for each in models)
+            raise RefusalError(400, f"model: must be one of {names}")
+        if found.predictor.obstacle is not None:
+            raise RefusalError(400, f"model={model}: {found.predictor.obstacle}")
+        picture = await _picture_in(request)
+        several = digits == "many"
+        return await _answer(queue, lambda: explain_one(found, picture, several=several))
+
+
+async def _answer(queue: WorkQueue, work: Callable[[], dict[str, Any]]) -> JSONResponse:
+    """Do work in its turn, and answer with its result."""
+    try:
+        return JSONResponse(await queue.run(work))
+    except QueueFullError:
+        sentence = "too many pictures are waiting; send it again in a second"
+        raise RefusalError(503, sentence, {"Retry-After": "1"}) from None
+    except UserError as error:
+        raise RefusalError(400, str(error)) from error
 
 
 async def _picture_in(request: Request) -> bytes:
@@ -149,6 +168,30 @@ def predict_all(models: Sequence[ServedModel], picture: bytes, *, several: bool)
     return {"width": width, "height": height, "models": answers}
 
 
+def explain_one(model: ServedModel, picture: bytes, *, several: bool) -> dict[str, Any]:
+    """Show where a model looks in the digits of a picture.
+
+    Args:
+        model: The model; its predictor has no `obstacle`.
+        picture: The bytes of a picture file.
+        several: Whether there may be several digits.
+
+    Returns:
+        The response of `/api/explain`: for each digit that it reads, Grad-CAM over what it was
+        shown.
+
+    Raises:
+        UserError: If the picture cannot be read.
+    """
+    (found,) = model.predictor.answer([prepare(read_picture(picture), several=several)])
+    heat = model.predictor.draw_heat(found)
+    digits = [
+        {"digit": int(each.digit), "heat": _data_url(drawn)}
+        for each, drawn in zip(found, heat, strict=True)
+    ]
+    return {"name": model.name, "digits": digits}
+
+
 def _to_json(prediction: Prediction) -> dict[str, Any]:
     return {
         "digit": int(prediction.digit),
@@ -171,6 +214,7 @@ def _describe(model: ServedModel) -> dict[str, Any]:
         "name": model.name,
         "architecture": model.predictor.name,
         "gives_boxes": model.predictor.gives_boxes,
+        "explains": model.predictor.obstacle is None,
         "file": model.file,
     }
 

@@ -17,6 +17,7 @@ from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.models.pretrained.feature_cache import FeatureCache
 from mnist_vision.models.pretrained.small_map_conv import use_small_map_convs
 from mnist_vision.models.pretrained.weights import find_weights
+from mnist_vision.models.standardization import standardize
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class PretrainedClassifier(DigitClassifier, ABC):
         label_smoothing: Share of each target that is spread evenly over the ten digits, 0 to 0.95.
             Source: C. Szegedy et al., "Rethinking the Inception architecture for computer
             vision", 2016, https://arxiv.org/abs/1512.00567.
+        standardize_images: Whether each image first gets the mean and the standard deviation of
+            MNIST's pixels, so that brightness and contrast do not matter.
 
     Raises:
         FieldError: If an argument is outside its range.
@@ -73,6 +76,7 @@ class PretrainedClassifier(DigitClassifier, ABC):
         backbone_lr_ratio: Positive = 0.2,
         dropout: Dropout = 0.5,
         label_smoothing: Dropout = 0.0,
+        standardize_images: bool = True,
     ) -> None:
         super().__init__()
         self._cache: FeatureCache | None = None
@@ -151,6 +155,8 @@ class PretrainedClassifier(DigitClassifier, ABC):
         }
 
     def _compute_features(self, images: Tensor) -> Tensor:
+        if self.hparams["standardize_images"]:
+            images = standardize(images)
         scaled = F.interpolate(images, [self.hparams["image_size"]] * 2, mode="bilinear")
         features: Tensor = self.pool(self.features((scaled - self.mean) / self.std))
         return features.flatten(1)

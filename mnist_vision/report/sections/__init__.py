@@ -17,10 +17,12 @@ NAMES = (
     "curves",
     "confusion_matrices",
     "confidence",
+    "corrupted_digits",
     "cost",
     "differences",
     "tested_ensembles",
     "hard_digits",
+    "attributions",
     "provenance",
 )
 SECTIONS: list[Section] = [import_module(f"{__name__}.{name}").SECTION for name in NAMES]

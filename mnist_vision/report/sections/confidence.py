@@ -4,7 +4,16 @@ import torch
 
 from mnist_vision.evaluation.reliability_diagram import draw_reliability_diagram
 from mnist_vision.models.classifier import to_probabilities
-from mnist_vision.report.blocks import Block, Cell, Plot, Plots, Section, Table, for_each_test
+from mnist_vision.report.blocks import (
+    Block,
+    Cell,
+    Plot,
+    Plots,
+    Section,
+    Table,
+    for_each_test,
+    limit_note,
+)
 from mnist_vision.report.grouping import Setting, SharedTest
 from mnist_vision.report.plotting import plain_label, to_png
 from mnist_vision.report.quantities import NOTHING
@@ -48,7 +57,8 @@ def _make_blocks(test: SharedTest) -> list[Block]:
         )
         for number, (_, setting, calibration) in enumerate(calibrated[:MAX_DIAGRAMS], 1)
     ]
-    return [Table(columns, rows, ("setting",)), Plots(plots)]
+    note = limit_note(test, MAX_DIAGRAMS) if len(calibrated) > MAX_DIAGRAMS else []
+    return [Table(columns, rows, ("setting",)), *note, Plots(plots)]
 
 
 def _calibration(setting: Setting) -> Calibration | None:
@@ -75,12 +85,12 @@ def _cell(before: Estimate, after: Estimate) -> Cell:
 
 SECTION = Section(
     "Confidence",
-    "Figures before → after temperature scaling; lower is better. One temperature and one "
-    "threshold are fit for each network, on validation images alone. Below each figure is its 95 % "
-    "interval over 1,000 bootstrap resamples of the test digits; resampling adds noise to the "
-    "calibration error, so its interval lies somewhat high. The threshold is the lowest confidence "
-    "above which at most 0.1 % of the validation digits are wrong. In a diagram, the points of a "
-    "calibrated network lie on the diagonal; bars are 95 % intervals (Wilson). Each setting is "
-    "represented by its run of the lowest seed.",
+    "Figures before → after temperature scaling; lower is better. The temperature and the "
+    "threshold of a network are fit on its validation images alone. Below each figure is the 95 %"
+    " interval of the second value, over 1,000 bootstrap resamples of the test digits; resampling"
+    " adds noise to the calibration error, so its interval lies somewhat high. The threshold is "
+    "the lowest confidence from which on at most 0.1 % of the validation digits are wrong. In a "
+    "diagram, the points of a calibrated network lie on the diagonal; bars are 95 % intervals "
+    "(Wilson). Each setting is represented by its run of the lowest seed.",
     for_each_test(_make_blocks),
 )

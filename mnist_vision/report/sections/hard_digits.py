@@ -86,7 +86,7 @@ def _gallery(test: SharedTest, images: Images | None, indices: Indices, limit: i
             str(test.targets[index]),
             f"as {_wrong_predictions(test, index)}",
             f"no. {index}, label known to be wrong" if index in errors else f"no. {index}",
-            b"" if images is None else _to_png(images[index]),
+            b"" if images is None else encode_png(255 - images[index]),
         )
         for index in indices[:limit]
     ]
@@ -118,10 +118,10 @@ def _wrong_predictions(test: SharedTest, index: int) -> str:
     return ", ".join(f"{digit} ×{n}" if n > 1 else digit for digit, n in counted)  # noqa: RUF001
 
 
-def _to_png(image: Images) -> bytes:
-    """Encode an image as dark ink on white paper."""
+def encode_png(image: Images) -> bytes:
+    """Encode an image `[H, W]` as a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(255 - image).save(file, "png")
+    Image.fromarray(image).save(file, "png")
     return file.getvalue()
 
 

@@ -2,6 +2,7 @@ import pytest
 from lightning import Trainer
 
 from mnist_vision.data.scenes.mnist_scenes import MNISTScenesDataModule
+from mnist_vision.models.faster_rcnn import FasterRCNN
 from tests.data.scenes.helpers import blots
 
 
@@ -18,6 +19,7 @@ def make(digits, monkeypatch):
         small |= {"augmentation": None}
         datamodule = MNISTScenesDataModule("nowhere", val_size=100, **(small | settings))
         datamodule.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+        datamodule.trainer.strategy.connect(FasterRCNN(widths=[2, 2]))
         datamodule.setup("fit")
         datamodule.setup("test")
         return datamodule

@@ -5,7 +5,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import DataLoader
 
 from mnist_vision.common.errors import FieldError
-from mnist_vision.data.augmentation import RandomAffine
+from mnist_vision.data.augmentation import Augmentation, RandomAffine
 from mnist_vision.data.datamodule import MNISTDataModule, to_unit_range
 from mnist_vision.data.scenes.drawing import draw_scenes
 from mnist_vision.data.scenes.mnist_scenes import MNISTScenesDataModule
@@ -88,7 +88,7 @@ def test_the_loader_is_one_that_lightning_can_distribute(make):
 
 
 def test_epochs_follow_from_the_state_of_torchs_generator(make):
-    datamodule = make(augmentation=RandomAffine(10, 0, 0))
+    datamodule = make(augmentation=Augmentation({"affine": RandomAffine(10, 0, 0)}))
     datamodule.trainer.training = True
 
     def epoch():
@@ -119,7 +119,7 @@ def test_a_scene_is_the_same_in_every_batch(make):
 
 
 def test_only_training_scenes_are_augmented(make):
-    datamodule = make(augmentation=RandomAffine(10, 0, 0))
+    datamodule = make(augmentation=Augmentation({"affine": RandomAffine(10, 0, 0)}))
     batch = next(iter(datamodule.train_dataloader()))
     plain, _ = draw_scenes(to_unit_range(batch[0]), batch[1])
     datamodule.trainer.validating = True
@@ -129,7 +129,7 @@ def test_only_training_scenes_are_augmented(make):
 
 
 def test_what_augmentation_moves_over_the_edge_of_the_canvas_is_cut_off(make):
-    datamodule = make(augmentation=RandomAffine(0, 14, 0))
+    datamodule = make(augmentation=Augmentation({"affine": RandomAffine(0, 14, 0)}))
     datamodule.trainer.training = True
     batch = datamodule.val_set.__getitems__(list(range(60)))
     images, digits = datamodule.on_after_batch_transfer(batch, 0)

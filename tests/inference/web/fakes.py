@@ -24,6 +24,7 @@ class FakePredictor:
         digits: What it reads.
         gives_boxes: Whether it is a detector.
         before: Called before each answer.
+        obstacle: Why it cannot be explained.
     """
 
     def __init__(
@@ -32,15 +33,20 @@ class FakePredictor:
         digits: Sequence[int] = (3,),
         gives_boxes: bool = False,
         before: Callable[[], Any] = lambda: None,
+        obstacle: str | None = None,
     ) -> None:
         self.name = name
         self.gives_boxes = gives_boxes
         self.before = before
+        self.obstacle = obstacle
         self._digits = digits
 
     def answer(self, pictures: Sequence[Any]) -> list[list[Prediction]]:
         self.before()
         return [[self._predict(*each) for each in enumerate(self._digits)] for _ in pictures]
+
+    def draw_heat(self, predictions: Sequence[Prediction]) -> list[Any]:
+        return [np.full((28, 28, 3), (213, 94, 0), np.uint8) for _ in predictions]
 
     def _predict(self, place: int, digit: int) -> Prediction:
         probabilities = np.full(10, 0.01, np.float32)

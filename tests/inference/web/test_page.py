@@ -298,3 +298,47 @@ def test_a_trained_network_reads_what_is_drawn(open_page, trained_cnn):
         page.get_by_role("button", name="Clear").click()
         draw_by_touch(page, THREE)
         expect(card(page, "cnn").locator(".digits")).to_have_text("3")
+
+
+def explained(requests):
+    return [url.partition("model=")[2] for url in requests if "/api/explain" in url]
+
+
+def test_a_card_shows_where_its_network_looks_only_when_asked(open_page):
+    here = open_page()
+    page = here.page
+    draw(page, SEVEN)
+    expect_answers(page)
+    plain = page.locator(".seen img").first.get_attribute("src")
+    button = card(page, "cnn").get_by_role("button", name="Where it looks")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    assert explained(here.requests) == []
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    image = card(page, "cnn").locator(".seen img")
+    expect(image).not_to_have_attribute("src", plain)
+    assert explained(here.requests) == ["cnn"]
+    draw(page, ONE)  # asks again, once nothing is drawn any more
+    wait_until(lambda: len(explained(here.requests)) >= 2)
+    expect(image).not_to_have_attribute("src", plain)
+    assert set(explained(here.requests)) == {"cnn"}
+    button.click()
+    expect(image).to_have_attribute("src", plain)
+
+
+def test_drawing_never_waits_for_a_heat_map(open_page):
+    here = open_page()
+    page = here.page
+    card(page, "cnn").get_by_role("button", name="Where it looks").click()
+    draw(page, SEVEN, lifts=False)
+    expect_answers(page)
+    assert explained(here.requests) == []
+    page.mouse.up()
+    wait_until(lambda: explained(here.requests) == ["cnn"])
+
+
+def test_a_network_without_gradients_has_no_button(open_page):
+    with serve(FakePredictor(obstacle="needs a checkpoint")) as port:
+        page = open_page(port).page
+        expect(page.locator(".look")).to_have_count(1)
+        expect(page.locator(".look")).to_be_hidden()

@@ -37,11 +37,18 @@ def test_the_models_are_listed(ask):
     status, content, _ = ask("GET", "/api/models")
     assert status == 200
     assert content["models"] == [
-        {"name": "cnn", "architecture": "cnn", "gives_boxes": False, "file": "cnn.ckpt"},
+        {
+            "name": "cnn",
+            "architecture": "cnn",
+            "gives_boxes": False,
+            "explains": True,
+            "file": "cnn.ckpt",
+        },
         {
             "name": "faster_rcnn",
             "architecture": "faster_rcnn",
             "gives_boxes": True,
+            "explains": True,
             "file": "faster_rcnn.ckpt",
         },
     ]
@@ -208,3 +215,26 @@ def test_a_connection_answers_many_requests(port):
         assert connection.getresponse().read()
     assert connection.sock is socket
     connection.close()
+
+
+def test_a_model_shows_where_it_looks(ask):
+    status, content, _ = ask("POST", "/api/explain?model=faster_rcnn", picture())
+    assert status == 200
+    assert content["name"] == "faster_rcnn"
+    assert [each["digit"] for each in content["digits"]] == [4, 7]
+    for each in content["digits"]:
+        png = base64.b64decode(each["heat"].removeprefix("data:image/png;base64,"))
+        with Image.open(io.BytesIO(png)) as image:
+            assert (image.size, image.mode) == ((28, 28), "RGB")
+
+
+def test_what_cannot_be_explained_is_refused(ask):
+    status, content, _ = ask("POST", "/api/explain", picture())
+    assert refusal(status, content) == "model: must be one of cnn, faster_rcnn"
+    status, content, _ = ask("POST", "/api/explain?model=cnn&digits=all", picture())
+    assert refusal(status, content) == "digits: must be one or many"
+    status, content, _ = ask("POST", "/api/explain?model=cnn", b"no picture")
+    assert status == 400
+    with serve(FakePredictor(obstacle="needs a checkpoint")) as port:
+        status, content, _ = ask("POST", "/api/explain?model=cnn", picture(), port=port)
+        assert refusal(status, content) == "model=cnn: needs a checkpoint"

@@ -8,6 +8,23 @@ let chosen = 0; // the digit whose probabilities are shown, from the left
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`;
 
+let tell = () => {};
+
+// Have `listener` called when heat maps may be wanted.
+export function onLook(listener) {
+  tell = listener;
+}
+
+// The names of the models whose heat maps are asked for and not there yet.
+export const wanted = () =>
+  cards.filter(({ isLooking, heat }) => isLooking && heat === null).map(({ name }) => name);
+
+// Show heat maps of the answer: for each digit the URL of a picture.
+export function setHeat(name, heat) {
+  cards.find((card) => card.name === name).heat = heat;
+  show(answer);
+}
+
 // Make empty cards.
 export function addCards(models) {
   let row = 0;
@@ -18,6 +35,7 @@ export function addCards(models) {
 
 // Show an answer of the server; null empties the cards.
 export function show(next) {
+  if (next !== answer) for (const card of cards) card.heat = null;
   answer = next;
   const most = Math.max(1, ...(answer?.models ?? []).map((model) => model.digits.length));
   chosen = answer === null ? 0 : Math.min(chosen, most - 1);
@@ -44,7 +62,7 @@ export function spoken({ models }) {
   return `${parts.join(". ")}.`;
 }
 
-function makeCard({ name, file, gives_boxes: givesBoxes }, row) {
+function makeCard({ name, file, gives_boxes: givesBoxes, explains }, row) {
   const root = document.getElementById("card").content.firstElementChild.cloneNode(true);
   const find = (selector) => root.querySelector(selector);
   const title = find("h2");
@@ -58,14 +76,25 @@ function makeCard({ name, file, gives_boxes: givesBoxes }, row) {
     return bar;
   });
   find(".bars").append(...bars);
-  return {
-    root, row, title, bars,
+  const card = {
+    root, row, title, bars, name,
+    isLooking: false,
+    heat: null, // where it looked; null while unknown
     chart: find(".bars"),
     time: find(".time"),
     digits: find(".digits"),
     confidence: find(".confidence"),
     seen: find(".seen"),
   };
+  const look = find(".look");
+  look.hidden = !explains;
+  look.addEventListener("click", () => {
+    card.isLooking = !card.isLooking;
+    look.setAttribute("aria-pressed", card.isLooking);
+    show(answer);
+    tell();
+  });
+  return card;
 }
 
 // Show the answer of one model; undefined empties its card.
@@ -91,7 +120,7 @@ function fill(card, model) {
   });
   const text = shares.map((share, each) => `${each}: ${percent(share)}`).join(", ");
   card.chart.setAttribute("aria-label", digit ? `Probabilities: ${text}` : "Probabilities");
-  fillSeen(card.seen, digits, index);
+  fillSeen(card.seen, digits, index, card.isLooking ? card.heat : null);
 }
 
 function duration(milliseconds) {
@@ -106,7 +135,7 @@ function makeFigure({ digit }, isChosen) {
 }
 
 // A button for each image that the network saw. Buttons are kept, so that they keep the focus.
-function fillSeen(seen, digits, index) {
+function fillSeen(seen, digits, index, heat) {
   while (seen.children.length > digits.length) seen.lastElementChild.remove();
   while (seen.children.length < digits.length) seen.append(makeSeen(seen.children.length));
   digits.forEach((each, place) => {
@@ -115,7 +144,7 @@ function fillSeen(seen, digits, index) {
     button.title = label;
     button.setAttribute("aria-label", label);
     button.setAttribute("aria-pressed", place === index);
-    button.firstElementChild.src = each.shown;
+    button.firstElementChild.src = heat?.[place] ?? each.shown;
   });
 }
 

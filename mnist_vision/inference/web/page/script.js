@@ -23,6 +23,7 @@ pad.onChange((isAnother) => {
   byId("undo").disabled = !pad.canUndo();
   byId("clear").disabled = pad.isEmpty();
   byId("hint").hidden = !pad.isEmpty();
+  explaining?.abort();
   if (isAnother) forget();
   isWaiting = !pad.isEmpty();
   if (isWaiting && request === null && timer === null) send();
@@ -84,10 +85,39 @@ function speak(text) {
   if (byId("answers").textContent !== text) byId("answers").textContent = text;
 }
 
-// Say the answers once nothing is drawn any more.
+// Say the answers, and ask where the networks looked, once nothing is drawn any more.
 function announce() {
-  if (answer !== null && request === null && !pad.isDrawing()) speak(answers.spoken(answer));
+  if (answer === null || request !== null || pad.isDrawing()) return;
+  speak(answers.spoken(answer));
+  explain();
 }
+
+let explaining = null; // an AbortController while a heat map is on its way
+
+// Ask for the heat maps that are wanted, one at a time; a change of the content ends it.
+async function explain() {
+  explaining?.abort();
+  const mine = new AbortController();
+  explaining = mine;
+  const shown = answer;
+  const isCurrent = () => explaining === mine && !mine.signal.aborted && answer === shown;
+  try {
+    const body = await pad.toBlob();
+    for (const name of answers.wanted()) {
+      if (!isCurrent()) return;
+      const address = `/api/explain?model=${encodeURIComponent(name)}`;
+      const response = await fetch(address, { method: "POST", body, signal: mine.signal });
+      const received = await response.json();
+      if (isCurrent() && response.ok) {
+        answers.setHeat(name, received.digits.map((each) => each.heat));
+      }
+    }
+  } catch {
+    // The content has changed, or the server does not answer, which the next drawing reports.
+  }
+}
+
+answers.onLook(announce);
 
 function lift() {
   pad.lift();

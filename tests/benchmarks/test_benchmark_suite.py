@@ -2,17 +2,17 @@ import json
 
 import pytest
 
-from mnist_vision.benchmarks import detector_speed, suite
+from mnist_vision.benchmarks import benchmark_suite, detector_speed
 from mnist_vision.benchmarks.harness import Row
 from mnist_vision.common.errors import FieldError
 
 
 def test_the_chosen_parts_are_measured_and_written(config, monkeypatch, tmp_path, caplog):
     rows = [Row("thing", 4.0, 2.0, "s", 2.0, "2 times")]
-    monkeypatch.setitem(suite.PARTS, "data", lambda config: rows)
+    monkeypatch.setitem(benchmark_suite.PARTS, "data", lambda config: rows)
     config.parts = ["data"]
     with caplog.at_level("INFO"):
-        suite.prepare(config)()
+        benchmark_suite.prepare(config)()
     (row,) = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert row["what"] == "thing"
     assert row["ratio"] == 2.0
@@ -22,12 +22,12 @@ def test_the_chosen_parts_are_measured_and_written(config, monkeypatch, tmp_path
 def test_an_unknown_part_is_refused(config):
     config.parts = ["data", "dessert"]
     with pytest.raises(FieldError, match="parts=dessert: must be some of data, lightning, target"):
-        suite.prepare(config)
+        benchmark_suite.prepare(config)
 
 
 def test_the_table_leaves_out_what_is_not_compared():
     compared = Row("data path", 788146.64, 6816.91, "images/s", 115.6, "116 times as fast")
-    lines = suite.table([compared, Row("answer", 0.5, None, "s", None, "")]).splitlines()
+    lines = benchmark_suite.table([compared, Row("answer", 0.5, None, "s", None, "")]).splitlines()
     assert [line.split() for line in lines] == [
         ["ours", "theirs", "unit"],
         ["data", "path", "788,146.64", "6,816.91", "images/s", "116", "times", "as", "fast"],
