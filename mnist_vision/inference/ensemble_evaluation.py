@@ -85,6 +85,8 @@ def prepare(config: DictConfig) -> Callable[[], float]:
     """
     quiet_libraries()
     OmegaConf.set_struct(config, False)
+    if config.suite is not None:
+        raise FieldError("suite", config.suite, "is for a single network; leave it out")
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     members: list[_Member] = []
     digests: dict[str, str] = {}

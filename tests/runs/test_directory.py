@@ -45,7 +45,9 @@ def test_a_new_directory_is_made_and_held(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("sign", ["results.json", "evaluation.json", "checkpoints/last.ckpt"])
+@pytest.mark.parametrize(
+    "sign", ["results.json", "evaluation.json", "ensemble.json", "checkpoints/last.ckpt"]
+)
 def test_a_directory_with_a_run_is_taken_by_that_run_alone(tmp_path, sign):
     (tmp_path / sign).parent.mkdir(exist_ok=True)
     (tmp_path / sign).write_text("old")
