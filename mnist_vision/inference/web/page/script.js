@@ -18,6 +18,7 @@ let request = null; // an AbortController while one is on its way
 let isWaiting = false; // whether the content has changed since it was sent
 let timer = null; // until the server is asked again
 let answer = null; // the last one, if it is about this content
+let answered = null; // the picture that it is about
 
 pad.onChange((isAnother) => {
   byId("undo").disabled = !pad.canUndo();
@@ -61,7 +62,10 @@ async function exchange(mine) {
     const response = await fetch("/api/predict", { method: "POST", body, signal: mine.signal });
     if (response.status === 503) return BUSY_PAUSE;
     const received = await response.json();
-    if (request === mine) receive(received);
+    if (request === mine) {
+      answered = body;
+      receive(received);
+    }
     return 0;
   } catch {
     if (request === mine) say("The server does not answer. Is it still running?");
@@ -102,11 +106,10 @@ async function explain() {
   const shown = answer;
   const isCurrent = () => explaining === mine && !mine.signal.aborted && answer === shown;
   try {
-    const body = await pad.toBlob();
     for (const name of answers.wanted()) {
       if (!isCurrent()) return;
       const address = `/api/explain?model=${encodeURIComponent(name)}`;
-      const response = await fetch(address, { method: "POST", body, signal: mine.signal });
+      const response = await fetch(address, { method: "POST", body: answered, signal: mine.signal });
       const received = await response.json();
       if (isCurrent() && response.ok) {
         answers.setHeat(name, received.digits.map((each) => each.heat));
