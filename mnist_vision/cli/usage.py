@@ -5,22 +5,27 @@ those of installed plugins.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 
-def choices(folders: Iterable[Path], group: str) -> list[str]:
+def choices(folders: Iterable[Path], group: str, groups: Container[str] = ()) -> list[str]:
     """List the choices of a configuration group; nested ones, such as `lab/cnn`, come last.
 
     Args:
         folders: Configuration folders.
         group: Name of the group: a subfolder of them.
+        groups: All groups; the choices of one in a folder of this group are not listed.
     """
     roots = [folder / group for folder in folders]
     files = {path.relative_to(root) for root in roots for path in root.rglob("*.yaml")}
-    names = [path.with_suffix("").as_posix() for path in files]
+    names = [
+        path.with_suffix("").as_posix()
+        for path in files
+        if path.parent == Path() or f"{group}/{path.parent.as_posix()}" not in groups
+    ]
     return sorted(names, key=lambda name: (name.count("/"), name))
 
 
@@ -36,7 +41,7 @@ def help_text(description: str, config: DictConfig, parser: ArgumentParser) -> s
     folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
     chosen = {key: runtime.choices[key] for key in sorted(map(str, runtime.choices))}
     groups = [
-        f"{group}: {', '.join(choices(folders, group))}" + (f" (now {now})" if now else "")
+        f"{group}: {', '.join(choices(folders, group, chosen))}" + (f" (now {now})" if now else "")
         for group, now in chosen.items()
         if not group.startswith("hydra/")
     ]

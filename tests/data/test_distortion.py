@@ -81,7 +81,8 @@ class TestEach:
 
     def test_images_of_a_batch_are_distorted_differently(self, kind, strokes):
         after = kind(share=1, **DISTORTIONS[kind])(strokes)
-        assert len(after.flatten(1).unique(dim=0)) > 20
+        # There are two kinds of outlines.
+        assert len(after.flatten(1).unique(dim=0)) > (1 if kind is RandomOutline else 20)
 
     @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "0.5"])
     def test_a_share_that_is_none_is_refused(self, kind, share):
