@@ -69,7 +69,7 @@ def _load_exported(config: DictConfig) -> tuple[DigitClassifier, MNISTDataModule
     config.trainer.accelerator = "cpu"
     model = OnnxClassifier(OnnxNetwork(config.ckpt_path))
     if "_target_" not in config.data:
-        config.data = merge_changes(OmegaConf.load(CONF_DIR / "data" / "mnist.yaml"), config.data)
+        config.data = merge_changes(_mnist_settings(), config.data)
     datamodule: MNISTDataModule = make(config, "data")
     if datamodule.gives_scenes:
         raise UserError(
@@ -77,6 +77,14 @@ def _load_exported(config: DictConfig) -> tuple[DigitClassifier, MNISTDataModule
             "use data=mnist"
         )
     return model, datamodule
+
+
+def _mnist_settings() -> DictConfig:
+    """Read the settings of MNIST, without augmentation, as nothing is trained."""
+    settings = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "data" / "mnist.yaml"))
+    assert isinstance(settings, dict)
+    del settings["defaults"]
+    return OmegaConf.create(settings | {"augmentation": None})
 
 
 def _test(model: DigitClassifier, datamodule: MNISTDataModule, config: DictConfig) -> float:
