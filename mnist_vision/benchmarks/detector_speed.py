@@ -27,7 +27,7 @@ def measure_detector(config: DictConfig) -> list[Row]:
     Both sides find the boxes of the ink, take the optimizer's step, and share their weights.
     """
     datamodule = load_data(config)
-    settings = compose("train", ["model=faster_rcnn"])
+    settings = compose("train", ["model=faster_rcnn", "model.standardize_images=false"])
     seed_everything(0, verbose=False)
     model: FasterRCNN = instantiate(settings.model, _convert_="all")
     network = stock_detector.assemble(model.backbone, model.rpn, model.roi_heads, IMAGE_SIZE)

@@ -21,20 +21,26 @@ _MODEL_ARGUMENTS = {
     "num_detections": "box_detections_per_img",
 }
 _AUGMENTATION = "mnist_vision.data.augmentation"
+# Architectures of earlier versions. Their networks did not standardize images.
+_OLD_ARCHITECTURES = ("cnn", "faster_rcnn", "vgg16", "alexnet")
 _CHOICES = {"one_cycle": "warmup_cosine"}
 
 
-def rename_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+def rename_arguments(architecture: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Rename the arguments of a network, and add one that earlier versions did not have."""
     renamed = {_MODEL_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
-    return {"standardize_images": False} | renamed
+    added = {"standardize_images": False} if architecture in _OLD_ARCHITECTURES else {}
+    return added | renamed
 
 
 def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Rename the targets, and the arguments of the model, in nested settings of a run."""
     renamed: dict[str, Any] = _rename_targets(settings)
     if isinstance(renamed.get("model"), dict):
-        renamed["model"] = rename_arguments(renamed["model"])
+        _, _, architecture = (
+            str(renamed["model"].get("_target_")).rpartition(".")[0].rpartition(".")
+        )
+        renamed["model"] = rename_arguments(architecture, renamed["model"])
     data = renamed.get("data")
     if isinstance(data, dict) and isinstance(data.get("augmentation"), dict):
         data["augmentation"] = _wrap_augmentation(data["augmentation"])

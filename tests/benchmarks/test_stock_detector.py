@@ -59,6 +59,7 @@ def example(request):
         rpn_batch_size_per_image=EVERYTHING,
         box_batch_size_per_image=EVERYTHING,
         box_positive_fraction=1.0,
+        standardize_images=False,
     )
     train(model, images, digits, 20)
     size = images.shape[-1]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mnist_vision.data.augmentation import Augmentation
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.measure import TestResult, run_test, score_validation
 from mnist_vision.models.classifier import predict
@@ -28,7 +29,10 @@ def test_every_image_counts_once_whatever_the_batches(digits, eval_batch_size):
 def test_validation_images_are_scored_once_each_and_unaugmented(digits, eval_batch_size):
     model = CNN(widths=[2, 3]).eval()
     datamodule = MNISTDataModule(
-        "", val_size=100, eval_batch_size=eval_batch_size, augmentation=torch.zeros_like
+        "",
+        val_size=100,
+        eval_batch_size=eval_batch_size,
+        augmentation=Augmentation({"black": torch.zeros_like}),
     )
     datamodule.setup("fit")
     scores, targets = score_validation(model, datamodule, accelerator="cpu")

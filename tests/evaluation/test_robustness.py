@@ -8,6 +8,7 @@ import torch
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.data import datamodule as data
+from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.data.scenes.mnist_scenes import MNISTScenesDataModule
 from mnist_vision.evaluation.corruptions.corruption import Corruption
@@ -17,6 +18,7 @@ from mnist_vision.evaluation.robustness import check_suite, measure_robustness
 from mnist_vision.inference.onnx_classifier import OnnxClassifier
 from mnist_vision.models.cnn import CNN
 from mnist_vision.models.faster_rcnn import FasterRCNN
+from mnist_vision.runs.calibration_record import TemperatureScaling
 from tests.conftest import synthetic_digits
 
 SUITE = (
@@ -45,6 +47,7 @@ class MissesDarkImages(CNN):
 
 class FakeNetwork:
     architecture = "cnn"
+    scaling = TemperatureScaling(temperature=1.0, threshold=None)
 
     def run(self, images):
         return {"scores": images.mean(axis=3)[:, 0, 6:26:2].astype(np.float32)}
@@ -69,10 +72,11 @@ def test_the_figures_are_those_of_a_test_on_corrupted_images(datamodule, monkeyp
         corrupted = torch.from_numpy(corrupt(corruption, images.squeeze(1).numpy())).unsqueeze(1)
         with monkeypatch.context() as patch:
             patch.setattr(data, "load_split", lambda root, split, c=corrupted: (c, targets))
-            expected = run_test(model, datamodule, accelerator="cpu").figures()
+            expected = run_test(model, datamodule, accelerator="cpu")
         found = record.corruptions[corruption.name]
-        assert found.accuracy == pytest.approx(expected.accuracy, abs=1e-6)
-        assert (found.missed, found.num_images) == (expected.missed, 200)
+        assert found.accuracy == pytest.approx(1 - len(expected.mistakes) / 200, abs=1e-6)
+        num_missed = int((expected.predictions == MISSED).sum())
+        assert (found.missed, found.num_images) == (num_missed, 200)
     if isinstance(model, MissesDarkImages):
         assert record.corruptions["black"].missed == 200
         assert record.corruptions["black"].accuracy == 0

@@ -5,13 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mnist_vision.data.mnist import CorruptFileError, load_split
+from mnist_vision.evaluation.calibration import measure_calibration
 from mnist_vision.evaluation.corruptions.suite import VERSION
+from mnist_vision.evaluation.ensembles import Answers, calibrate, compare
+from mnist_vision.models.classifier import to_probabilities
 from mnist_vision.report.grouping import Comparison, SharedTest, group
 from mnist_vision.report.selection import Run, select
 from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.runs.ensemble_record import Ensemble, EnsembleMember
 from mnist_vision.runs.mistake_attributions import MistakeAttributions
+from mnist_vision.runs.predictions import Predictions
 
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -242,3 +248,40 @@ def shared_test(folder: Path) -> SharedTest:
     """Reads the runs in a folder, which were all tested on the same digits."""
     (test,) = compare_runs(folder).tests
     return test
+
+
+def write_calibrated(folder, *, threshold=0.4, **changes):
+    """Writes a run whose scores are three times too large, and its calibration."""
+    targets = digits(200)
+    predictions = predict(targets, 0.9, seed=0)
+    scores = 6 * np.eye(10, dtype=np.float32)[predictions]
+    probabilities = to_probabilities(torch.from_numpy(scores).double())
+    measured = measure_calibration(probabilities, torch.from_numpy(targets), 3.0, threshold)
+    write_run(folder, predictions=predictions, calibration=measured.model_dump(), **changes)
+    Predictions(targets, predictions, scores).write(folder / "test_predictions.npz")
+    return measured
+
+
+def write_ensemble(folder, val_accuracy, targets=None):
+    """Writes the test of two networks, of which the ensemble has 2 mistakes and the best 4."""
+    targets = torch.from_numpy(digits(200) if targets is None else targets)
+
+    def answers(accuracy):
+        predictions = torch.from_numpy(predict(targets.numpy(), accuracy, 0))
+        probabilities = torch.full((len(targets), 10), 0.01, dtype=torch.float64)
+        probabilities.scatter_(1, predictions[:, None], 0.91)
+        return Answers(targets, predictions, probabilities)
+
+    ensemble = answers(0.99)
+    member = {"ckpt_path": "/runs/best.ckpt", "architecture": "cnn", "seed": 0}
+    member |= {"val_accuracy": 0.98, "test_accuracy": 0.98}
+    record = Ensemble(
+        members=[EnsembleMember(**member), EnsembleMember(**member | {"architecture": "vgg16"})],
+        val_accuracy=val_accuracy,
+        test=ensemble.figures(),
+        calibration=calibrate(ensemble, ensemble),
+        best_member=compare(ensemble, answers(0.98)),
+        seconds={"validation": 1.0, "test": 2.0},
+    )
+    RunDirectory(folder).write(record, ensemble.to_record())
+    return folder

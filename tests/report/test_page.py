@@ -10,6 +10,8 @@ from mnist_vision.report.selection import select
 from tests.report.fixtures import (
     digits,
     write_attributions,
+    write_calibrated,
+    write_ensemble,
     write_job,
     write_many,
     write_robustness,
@@ -35,6 +37,8 @@ def lab(tmp_path_factory):
     for folder in root.glob("cnn_*"):
         write_attributions(folder, [3, 50])
     write_robustness(root / "cnn_0_0", num_images=500)
+    write_ensemble(root / "ensemble", 0.99, digits(500))
+    write_calibrated(root / "calibrated", overrides=["experiment=lab/cnn"], seed=9)
     write_job(root / "job", overrides=["experiment=lab/vgg16", "seed=7"])
     scenes = {"architecture": "faster_rcnn", "overrides": ["experiment=scenes/faster_rcnn"]}
     write_run(root / "scenes", targets=digits(300), test={"mAP": 0.82}, **scenes)

@@ -11,6 +11,7 @@ from lightning import Callback, Trainer
 from torch import nn
 
 from mnist_vision.common.errors import FieldError
+from mnist_vision.data.augmentation import Augmentation
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.models.alexnet import AlexNet
 from mnist_vision.models.pretrained.feature_cache import FeatureCache
@@ -154,7 +155,10 @@ def test_logits_equal_those_of_torchvisions_network(architecture, original, imag
     torch.manual_seed(0)
     theirs = original().eval()
     torch.save(theirs.state_dict(), tmp_path / "whole.pth")
-    model = make(architecture, weights=str(tmp_path / "whole.pth"), image_size=image_size).eval()
+    weights = str(tmp_path / "whole.pth")
+    model = make(
+        architecture, weights=weights, image_size=image_size, standardize_images=False
+    ).eval()
     model.load_pretrained()
     # The last layer is made anew: both get the same.
     model.classifier[-1] = nn.Linear(4096, 10)
@@ -333,7 +337,7 @@ def test_waiting_blocks_and_several_processes_are_refused(fit, monkeypatch):
     ("augmentation", "num_computed"),
     [
         (None, 600),  # 500 to train on and 100 to validate on, in three epochs
-        (torch.Tensor.clone, 3 * (500 + 100 + 500)),  # and 500 to measure training accuracy on
+        (Augmentation(), 3 * (500 + 100 + 500)),  # and 500 to measure training accuracy on
     ],
 )
 def test_features_of_frozen_blocks_are_computed_once_without_augmentation(

@@ -2,27 +2,11 @@ import csv
 
 import numpy as np
 import pytest
-import torch
 
-from mnist_vision.evaluation.calibration import measure_calibration
-from mnist_vision.models.classifier import to_probabilities
 from mnist_vision.report import page
 from mnist_vision.report.blocks import Plots, Table
 from mnist_vision.report.sections import confidence
-from mnist_vision.runs.predictions import Predictions
-from tests.report.fixtures import compare_runs, digits, predict, write_run
-
-
-def write_calibrated(folder, *, threshold=0.4, **changes):
-    """Writes a run whose scores are three times too large, and its calibration."""
-    targets = digits(200)
-    predictions = predict(targets, 0.9, seed=0)
-    scores = 6 * np.eye(10, dtype=np.float32)[predictions]
-    probabilities = to_probabilities(torch.from_numpy(scores).double())
-    measured = measure_calibration(probabilities, torch.from_numpy(targets), 3.0, threshold)
-    write_run(folder, predictions=predictions, calibration=measured.model_dump(), **changes)
-    Predictions(targets, predictions, scores).write(folder / "test_predictions.npz")
-    return measured
+from tests.report.fixtures import compare_runs, write_calibrated, write_run
 
 
 def blocks_of(folder):

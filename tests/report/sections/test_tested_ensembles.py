@@ -1,39 +1,10 @@
 import numpy as np
 import pytest
-import torch
 
-from mnist_vision.evaluation.ensembles import Answers, calibrate, compare
 from mnist_vision.report.grouping import group
 from mnist_vision.report.sections.tested_ensembles import SECTION
 from mnist_vision.report.selection import select
-from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.ensemble_record import Ensemble, EnsembleMember
-from tests.report.fixtures import compare_runs, digits, predict, write_run
-
-
-def write_ensemble(folder, val_accuracy, targets=None):
-    """Writes the test of two networks, of which the ensemble has 2 mistakes and the best 4."""
-    targets = torch.from_numpy(digits(200) if targets is None else targets)
-
-    def answers(accuracy):
-        predictions = torch.from_numpy(predict(targets.numpy(), accuracy, 0))
-        probabilities = torch.full((len(targets), 10), 0.01, dtype=torch.float64)
-        probabilities.scatter_(1, predictions[:, None], 0.91)
-        return Answers(targets, predictions, probabilities)
-
-    ensemble = answers(0.99)
-    member = {"ckpt_path": "/runs/best.ckpt", "architecture": "cnn", "seed": 0}
-    member |= {"val_accuracy": 0.98, "test_accuracy": 0.98}
-    record = Ensemble(
-        members=[EnsembleMember(**member), EnsembleMember(**member | {"architecture": "vgg16"})],
-        val_accuracy=val_accuracy,
-        test=ensemble.figures(),
-        calibration=calibrate(ensemble, ensemble),
-        best_member=compare(ensemble, answers(0.98)),
-        seconds={"validation": 1.0, "test": 2.0},
-    )
-    RunDirectory(folder).write(record, ensemble.to_record())
-    return folder
+from tests.report.fixtures import compare_runs, digits, write_ensemble, write_run
 
 
 def test_ensembles_have_a_row_each_by_validation_accuracy(tmp_path):
