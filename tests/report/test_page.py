@@ -112,8 +112,8 @@ def test_every_section_is_in_both_reports(lab):
 def test_a_run_is_a_row_of_the_csv(lab):
     header, *rows = text_of(lab, "results.csv").splitlines()
     assert header.startswith("setting,architecture,seed,status,epochs,train_loss,")
-    assert len(rows) == 4 * 2 + 1 + 1
-    assert sum(",completed," in row for row in rows) == 9
+    assert len(rows) == 4 * 2 + 1 + 1 + 1
+    assert sum(",completed," in row for row in rows) == 10
     assert "lab/cnn,cnn,0,completed,10," in text_of(lab, "results.csv")
     assert ",failed," in rows[-1]
 
