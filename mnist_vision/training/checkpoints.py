@@ -114,7 +114,7 @@ def rebuild_classifier(checkpoint: dict[str, Any], path: str | os.PathLike[str])
         UserError: If its weights do not fit its architecture, or are not finite.
     """
     model_class = find_architecture(checkpoint["architecture"])
-    arguments = rename_arguments(checkpoint["hyper_parameters"])
+    arguments = rename_arguments(checkpoint["architecture"], checkpoint["hyper_parameters"])
     foreign = arguments.keys() - inspect.signature(model_class).parameters
     try:
         if foreign:
