@@ -139,6 +139,14 @@ def test_a_file_sets_no_key_of_another_group(path):
                 assert name in GROUPS or f"{path.parts[0]}/{name}" in SUBGROUPS
 
 
+@pytest.mark.parametrize("data", options("data"))
+def test_data_take_each_augmentation(data):
+    for augmentation in options("data/augmentation"):
+        chosen = OmegaConf.load(CONF_DIR / "data" / "augmentation" / f"{augmentation}.yaml")
+        config = composed(f"data={data}", f"data/augmentation={augmentation}")
+        assert config.data.augmentation.pictures == chosen.pictures
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_chooses_its_optimizer_and_scheduler(experiment):
     content = OmegaConf.load(CONF_DIR / "experiment" / f"{experiment}.yaml")

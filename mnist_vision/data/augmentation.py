@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_vision.common.checks import Share, checked
+from mnist_vision.common.errors import FieldError
 from mnist_vision.data.distortion import RandomDistortion, chance, choose, smooth_noise, uniform
 
 Step = Callable[[Tensor], Tensor]
@@ -24,6 +25,9 @@ class Augmentation:
     Args:
         digits: Steps that distort digits, by name, in their order; None leaves a step out.
         pictures: Steps that degrade pictures, the same.
+
+    Raises:
+        FieldError: If a step cannot be called.
     """
 
     def __init__(
@@ -31,8 +35,8 @@ class Augmentation:
         digits: Mapping[str, Step | None] | None = None,
         pictures: Mapping[str, Step | None] | None = None,
     ) -> None:
-        self._digits = _steps(digits)
-        self._pictures = _steps(pictures)
+        self._digits = _steps("digits", digits)
+        self._pictures = _steps("pictures", pictures)
 
     def distort_digits(self, images: Tensor) -> Tensor:
         """Distort digits `[N, 1, 28, 28]` in [0, 1]."""
@@ -47,8 +51,12 @@ class Augmentation:
         return images
 
 
-def _steps(named: Mapping[str, Step | None] | None) -> list[Step]:
-    return [step for step in (named or {}).values() if step is not None]
+def _steps(group: str, named: Mapping[str, Step | None] | None) -> list[Step]:
+    steps = {name: step for name, step in (named or {}).items() if step is not None}
+    for name, step in steps.items():
+        if not callable(step):
+            raise FieldError(f"{group}.{name}", step, "must be a step with a _target_, or null")
+    return list(steps.values())
 
 
 class RandomAffine:

@@ -20,27 +20,31 @@ _MODEL_ARGUMENTS = {
     "nms_iou": "box_nms_thresh",
     "num_detections": "box_detections_per_img",
 }
+# Architectures that did not standardise images in earlier versions.
+_UNSTANDARDIZED = ("alexnet", "cnn", "faster_rcnn", "vgg16")
 _AUGMENTATION = "mnist_vision.data.augmentation"
-# Architectures of earlier versions. Their networks did not standardize images.
-_OLD_ARCHITECTURES = ("cnn", "faster_rcnn", "vgg16", "alexnet")
 _CHOICES = {"one_cycle": "warmup_cosine"}
 
 
 def rename_arguments(architecture: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Rename the arguments of a network, and add one that earlier versions did not have."""
+    """Rename the arguments of a network, and add one that earlier versions did not have.
+
+    Args:
+        architecture: Its name, that of its module.
+        arguments: By their names.
+    """
     renamed = {_MODEL_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
-    added = {"standardize_images": False} if architecture in _OLD_ARCHITECTURES else {}
+    added = {"standardize_images": False} if architecture in _UNSTANDARDIZED else {}
     return added | renamed
 
 
 def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Rename the targets, and the arguments of the model, in nested settings of a run."""
+    """Rename targets and the arguments of the model in nested settings of a run; add new ones."""
     renamed: dict[str, Any] = _rename_targets(settings)
-    if isinstance(renamed.get("model"), dict):
-        _, _, architecture = (
-            str(renamed["model"].get("_target_")).rpartition(".")[0].rpartition(".")
-        )
-        renamed["model"] = rename_arguments(architecture, renamed["model"])
+    model = renamed.get("model")
+    if isinstance(model, dict):
+        module = str(model.get("_target_")).rpartition(".")[0]
+        renamed["model"] = rename_arguments(module.rpartition(".")[2], model)
     data = renamed.get("data")
     if isinstance(data, dict) and isinstance(data.get("augmentation"), dict):
         data["augmentation"] = _wrap_augmentation(data["augmentation"])
@@ -51,7 +55,8 @@ def _wrap_augmentation(augmentation: dict[str, Any]) -> dict[str, Any]:
     """Make the one step of earlier versions a step of an augmentation."""
     if augmentation.get("_target_") != f"{_AUGMENTATION}.RandomAffine":
         return augmentation
-    return {"_target_": f"{_AUGMENTATION}.Augmentation", "digits": {"affine": augmentation}}
+    steps = {"digits": {"affine": augmentation}, "pictures": {}}
+    return {"_target_": f"{_AUGMENTATION}.Augmentation"} | steps
 
 
 def rename_choices(choices: dict[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def test_a_plus_adds_a_key_or_replaces_it(command):
 PART_MISTAKES = {
     "data.val_size=60000": "data.val_size=60000: must be a whole number from 10 to 59990",
     "data.augmentation.digits.affine.degrees=900": "digits.affine.degrees=900: must be a number",
+    "data.augmentation.digits.affine=3": "data.augmentation.digits.affine=3: must be a step with",
     "model.widths=[]": "model.widths=[]: must be a list of 1 to 4 whole numbers",
     "+model.depth=3": "unknown key model.depth; mnist_vision.models.cnn.CNN takes widths, conv",
     "+data.augmentation.digits.affine.angle=3": "unknown key data.augmentation.digits.affine.angle",

@@ -1,10 +1,11 @@
 """Checkpoints and results of earlier versions of this program."""
 
+import pytest
 import torch
 from omegaconf import OmegaConf
 
 from mnist_vision.models.faster_rcnn import FasterRCNN
-from mnist_vision.runs.old_names import rename_choices, rename_settings
+from mnist_vision.runs.old_names import rename_arguments, rename_choices, rename_settings
 from mnist_vision.training.checkpoints import load_classifier
 from tests.conftest import composed, results_of
 
@@ -29,8 +30,13 @@ OLD_ARGUMENTS = {
 
 def as_before(node):
     """Settings as an earlier version wrote them."""
+    if isinstance(node, dict) and set(node) == {"_target_", "digits", "pictures"}:
+        assert set(node["digits"]) == {"affine"}
+        assert not node["pictures"]
+        return node["digits"]["affine"]
     if isinstance(node, dict):
-        return {OLD_ARGUMENTS.get(key, key): as_before(value) for key, value in node.items()}
+        kept = {key: value for key, value in node.items() if key != "standardize_images"}
+        return {OLD_ARGUMENTS.get(key, key): as_before(value) for key, value in kept.items()}
     if isinstance(node, list):
         return [as_before(value) for value in node]
     for new, old in OLD_TARGETS.items():
@@ -39,8 +45,9 @@ def as_before(node):
     return node
 
 
-def test_settings_of_an_earlier_version_become_those_of_today():
-    config = composed("experiment=scenes/faster_rcnn", "callbacks=ema")
+@pytest.mark.parametrize("experiment", ["scenes/faster_rcnn", "best/cnn", "best/alexnet"])
+def test_settings_of_an_earlier_version_become_those_of_today(experiment):
+    config = composed(f"experiment={experiment}", "callbacks=ema")
     settings = OmegaConf.to_container(config, resolve=False)
     old = as_before(settings)
     assert old != settings
@@ -52,8 +59,20 @@ def test_settings_of_an_earlier_version_become_those_of_today():
     }
 
 
+def test_networks_that_earlier_versions_did_not_have_keep_their_arguments():
+    settings = {"model": {"_target_": "mnist_vision.models.capsules.CapsuleNet", "widths": [4]}}
+    assert rename_settings(settings) == settings
+    assert rename_arguments("capsules", {"widths": [4]}) == {"widths": [4]}
+
+
 def test_a_detector_of_an_earlier_version_is_loaded(tmp_path):
-    model = FasterRCNN(widths=[4, 8], hidden=8, box_score_thresh=0.25, rpn_pre_nms_top_n=9)
+    model = FasterRCNN(
+        widths=[4, 8],
+        hidden=8,
+        box_score_thresh=0.25,
+        rpn_pre_nms_top_n=9,
+        standardize_images=False,
+    )
     checkpoint = {
         "architecture": "faster_rcnn",
         "hyper_parameters": as_before(dict(model.hparams)),
@@ -66,9 +85,11 @@ def test_a_detector_of_an_earlier_version_is_loaded(tmp_path):
 
 
 def test_a_run_of_an_earlier_version_goes_on(run, run_task, tmp_path, digits):
-    last = run("data.batch_size=100") / "checkpoints" / "last.ckpt"
+    settings = ("data.batch_size=100", "data/augmentation=affine", "model.standardize_images=false")
+    last = run(*settings) / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     checkpoint["run"]["settings"] = as_before(checkpoint["run"]["settings"])
+    del checkpoint["run"]["settings"]["suite"]
     checkpoint["run"]["choices"]["scheduler"] = "one_cycle"
     torch.save(checkpoint, last)
     resumed = (f"ckpt_path={last}", "trainer.max_epochs=3", "scheduler=warmup_cosine")
