@@ -177,7 +177,7 @@ class Predictor:
         (found,) = outputs.detections
         predictions = []
         for box, scores in _places(found):
-            powers = (scores / scores.max()) ** (1 / outputs.temperature)  # none underflows
+            powers = scores ** (1 / outputs.temperature)
             probabilities = powers / powers.sum()
             digit = int(probabilities.argmax())
             x1, y1, x2, y2 = box.round().astype(int)
