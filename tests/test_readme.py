@@ -125,14 +125,14 @@ def test_a_sweep_that_is_extended_and_a_run_that_is_continued_tested_and_compare
     assert code == 0, output.err
     assert "epoch 2/2" in output.out
 
-    sweep, *_ = {path.parent for path in tmp_path.glob("outputs/rates/*")}
-    runs = sorted(path.parent for path in sweep.glob("*/results.json"))
-    places = {"outputs/cnn/...": run, "outputs/multirun/...": sweep, "[A/": f"[{runs[0]}/"}
-    places |= {",B/": f",{runs[1]}/"}
+    rates = tmp_path / "outputs" / "rates"
+    first_job, second_job, *_ = sorted(path.parent for path in rates.glob("*/results.json"))
+    places = {"outputs/cnn/...": run, "outputs/multirun/...": rates}
+    places |= {"[A/": f"[{first_job}/", ",B/": f",{second_job}/"}
     for line in commands("python -m mnist_vision.evaluate "):
-        for shown, place in places.items():
-            line = line.replace(shown, str(place))
-        arguments = line.split()[3:]
+        for written, meant in places.items():
+            line = line.replace(written, str(meant))
+        arguments = shlex.split(line)[3:]
         code, output = run_here("evaluate", *arguments, "trainer.accelerator=cpu")
         assert code == 0, output.err
         assert "test accuracy" in output.out

@@ -6,12 +6,12 @@
   https://arxiv.org/abs/1703.01365.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.data.constants import MISSED
@@ -51,35 +51,63 @@ def attribute(model: DigitClassifier, images: Tensor, digits: Tensor) -> Attribu
     Raises:
         UserError: If the network has no convolution.
     """
-    layer = model.attribution_layer
-    if layer is None:
+    gradients = _explain(model, images, digits, _integrated_gradients)
+    return Attribution(grad_cam(model, images, digits), gradients)
+
+
+def grad_cam(model: DigitClassifier, images: Tensor, digits: Tensor) -> Tensor:
+    """Compute the Grad-CAM of `attribute` alone, which takes a fraction of the time.
+
+    Raises:
+        UserError: If the network has no convolution.
+    """
+    return _explain(model, images, digits, _grad_cam)
+
+
+def _explain(
+    model: DigitClassifier,
+    images: Tensor,
+    digits: Tensor,
+    method: Callable[[DigitClassifier, Tensor, dict[str, Any]], Tensor],
+) -> Tensor:
+    """Explain some images at a time with `method`, which gives maps `Tensor[B, H, W]`."""
+    if model.attribution_layer is None:
         raise UserError(f"{model.architecture}: has no convolution, so there is no Grad-CAM")
+    maps = []
     with _only_pixels_are_trained(model):
         parts = zip(images.split(_NUM_IMAGES), digits.split(_NUM_IMAGES), strict=True)
-        maps = [_attribute(model, layer, *part) for part in parts]
-    is_found = (digits != MISSED)[:, None, None]
-    return Attribution(*(torch.cat(each) * is_found for each in zip(*maps, strict=True)))
+        for some, predicted in parts:
+            # A copy, as gradients cannot pass through a tensor of inference mode.
+            pixels = some.clone().requires_grad_()
+            arguments = {
+                "target": predicted.clamp(min=0),
+                "additional_forward_args": model.regions(pixels),
+            }
+            maps.append(method(model, pixels, arguments))
+    return torch.cat(maps) * (digits != MISSED)[:, None, None]
 
 
-def _attribute(
-    model: DigitClassifier, layer: nn.Module, images: Tensor, digits: Tensor
-) -> tuple[Tensor, Tensor]:
-    # It takes time to import, and most commands explain nothing.
-    from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam
+def _grad_cam(model: DigitClassifier, images: Tensor, arguments: dict[str, Any]) -> Tensor:
+    # captum takes time to import, and most commands explain nothing.
+    from captum.attr import LayerAttribution, LayerGradCam
 
-    # A copy, as gradients cannot pass through a tensor of inference mode.
-    images = images.clone().requires_grad_()
-    arguments = {"target": digits.clamp(min=0), "additional_forward_args": model.regions(images)}
-    coarse = LayerGradCam(model.evidence, layer).attribute(
+    coarse = LayerGradCam(model.evidence, model.attribution_layer).attribute(
         images, relu_attributions=True, **arguments
     )
     size = (images.shape[2], images.shape[3])
-    grad_cam = LayerAttribution.interpolate(coarse.detach(), size, "bilinear")[:, 0]
-    highest = grad_cam.amax(dim=(1, 2), keepdim=True)
-    gradients = IntegratedGradients(model.evidence).attribute(
+    fine: Tensor = LayerAttribution.interpolate(coarse.detach(), size, "bilinear")[:, 0]
+    return (fine / fine.amax(dim=(1, 2), keepdim=True)).nan_to_num(0)
+
+
+def _integrated_gradients(
+    model: DigitClassifier, images: Tensor, arguments: dict[str, Any]
+) -> Tensor:
+    from captum.attr import IntegratedGradients
+
+    gradients: Tensor = IntegratedGradients(model.evidence).attribute(
         images, baselines=0.0, n_steps=NUM_STEPS, internal_batch_size=_BATCH_SIZE, **arguments
     )
-    return (grad_cam / highest).nan_to_num(0), gradients.detach()[:, 0].float()
+    return gradients.detach()[:, 0].float()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnist_vision.evaluation.attribution import attribute
+from mnist_vision.evaluation.attribution import attribute, grad_cam
 from mnist_vision.inference.checkpoint_data import is_trained_on_scenes
 from mnist_vision.inference.network import Explanations, Images, Outputs
 from mnist_vision.inference.raw_outputs import read_outputs
@@ -78,3 +78,9 @@ class CheckpointNetwork(TorchNetwork):
         torch.set_flush_denormal(True)
         maps = attribute(self._model, torch.tensor(images), torch.tensor(digits))
         return Explanations(maps.grad_cam.numpy(), maps.integrated_gradients.numpy())
+
+    def grad_cam(self, images: Images, digits: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Compute Grad-CAM alone; see `ExplainableNetwork`."""
+        torch.set_flush_denormal(True)
+        heat = grad_cam(self._model, torch.tensor(images), torch.tensor(digits))
+        return heat.numpy()

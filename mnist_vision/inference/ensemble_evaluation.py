@@ -188,11 +188,12 @@ def _check_new(path: str, digests: dict[str, str]) -> None:
     """Refuse a checkpoint that was named before, also by a copy; add its digest to the others."""
     with Path(path).expanduser().open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    known = digests.setdefault(digest, path)
-    if known is not path:
+    if digest in digests:
         raise UserError(
-            f"ckpt_path={shown(path)}: is the same network as {shown(known)}; name each once"
+            f"ckpt_path={shown(path)}: is the same network as {shown(digests[digest])}; name each "
+            "once"
         )
+    digests[digest] = path
 
 
 def _check_split(member: _Member, split: Mapping[str, int]) -> None:

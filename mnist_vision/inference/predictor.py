@@ -13,7 +13,7 @@ from mnist_vision.inference.loading import load_network
 from mnist_vision.inference.network import (
     Detections,
     ExplainableNetwork,
-    Explanations,
+    Images,
     Network,
     Outputs,
 )
@@ -129,7 +129,8 @@ class Predictor:
         if not predictions:
             return []
         shown = [found.shown for found in predictions]
-        maps = self._explain(predictions)
+        network, images, digits = self._what_was_read(predictions)
+        maps = network.explain(images, digits)
         parts = zip(shown, maps.grad_cam, maps.integrated_gradients, strict=True)
         return [draw_explanation(*each) for each in parts]
 
@@ -137,15 +138,19 @@ class Predictor:
         """Draw Grad-CAM over what the network was shown, `[28, 28, 3]` uint8; see `explain`."""
         if not predictions:
             return []
-        heat = self._explain(predictions).grad_cam
+        network, images, digits = self._what_was_read(predictions)
+        heat = network.grad_cam(images, digits)
         return [overlay(found.shown, each) for found, each in zip(predictions, heat, strict=True)]
 
-    def _explain(self, predictions: Sequence[Prediction]) -> Explanations:
+    def _what_was_read(
+        self, predictions: Sequence[Prediction]
+    ) -> tuple[ExplainableNetwork, Images, NDArray[np.int64]]:
+        """Return the network, its images `[B, 1, 28, 28]`, and the digits `[B]` it read."""
         (network,) = self._networks
         assert isinstance(network, ExplainableNetwork)
         images = np.stack([found.shown for found in predictions])
         digits = np.array([found.digit for found in predictions])
-        return network.explain(_to_unit_range(images), digits)
+        return network, _to_unit_range(images), digits
 
     def _classify(self, views: Sequence[View]) -> list[Prediction | None]:
         """Classify digits; None for those that every network misses."""

@@ -195,11 +195,12 @@ def _read_robustness(
         return None
     try:
         robustness = directory.read(Robustness)
-        num_images = {test.num_images for test in robustness.corruptions.values()}
-        if num_images != {results.test.num_images}:
+        expected = results.test.num_images
+        numbers = [test.num_images for test in robustness.corruptions.values()]
+        if wrong := [number for number in numbers if number != expected]:
             raise UserError(
-                f"{ROBUSTNESS_FILE}: does not belong to {RESULTS_FILE}: num_images is "
-                f"{min(num_images)}, not {results.test.num_images}"
+                f"{ROBUSTNESS_FILE}: does not belong to {RESULTS_FILE}: num_images is {wrong[0]}, "
+                f"not {expected}"
             )
     except UserError as error:
         skipped.append(Skipped(path, str(error)))

@@ -6,7 +6,12 @@ from torch import nn
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.data.constants import MISSED
-from mnist_vision.evaluation.attribution import NUM_MISTAKES, attribute, attribute_mistakes
+from mnist_vision.evaluation.attribution import (
+    NUM_MISTAKES,
+    attribute,
+    attribute_mistakes,
+    grad_cam,
+)
 from mnist_vision.evaluation.measure import TestResult
 from mnist_vision.models.alexnet import AlexNet
 from mnist_vision.models.classifier import DigitClassifier, predict
@@ -58,6 +63,11 @@ class Corner(DigitClassifier):
 class Dense(DigitClassifier):
     def forward(self, images):
         return images.flatten(1)[:, :10]
+
+
+def test_grad_cam_alone_is_that_of_the_attribution(model, images):
+    digits = torch.tensor([3, MISSED, 8])
+    assert torch.equal(grad_cam(model, images, digits), attribute(model, images, digits).grad_cam)
 
 
 def test_both_maps_lie_where_the_evidence_is():

@@ -1,10 +1,6 @@
 """Where networks looked in their worst mistakes."""
 
-import io
-
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from mnist_vision.common.errors import UserError
 from mnist_vision.evaluation.attribution_pictures import draw_mistakes
@@ -19,6 +15,7 @@ from mnist_vision.report.blocks import (
     limit_note,
 )
 from mnist_vision.report.grouping import Setting, SharedTest
+from mnist_vision.report.sections.hard_digits import encode_png
 from mnist_vision.report.selection import Run
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.mistake_attributions import MistakeAttributions
@@ -50,7 +47,7 @@ def _explain(setting: Setting) -> list[Block]:
         strict=True,
     )
     gallery = [
-        Picture(str(target), f"as {prediction}", f"no. {index}", _to_png(picture))
+        Picture(str(target), f"as {prediction}", f"no. {index}", encode_png(picture))
         for target, prediction, index, picture in pictures
     ]
     return [Heading(setting.label), Gallery(gallery, is_wide=True)]
@@ -66,19 +63,13 @@ def _read(run: Run) -> MistakeAttributions | None:
     if attributions is None:
         return None
     indices = attributions.indices
-    is_same = indices.size and indices.max() < len(run.predictions)
-    if not is_same or not (
+    are_there = indices.size and indices.max() < len(run.predictions)
+    if not are_there or not (
         np.array_equal(run.predictions[indices], attributions.predictions)
         and np.array_equal(run.targets[indices], attributions.targets)
     ):
-        raise UserError("attributions.npz: is not of the run's predictions")
+        raise UserError("attributions.npz: does not belong to test_predictions.npz")
     return attributions
-
-
-def _to_png(picture: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "png")
-    return file.getvalue()
 
 
 SECTION = Section(

@@ -66,7 +66,7 @@ def accuracy_table(measured: Measured) -> Table:
     for name in mean_accuracies(measured):
         note = "" if name in in_mean else "not in the mean"
         accuracies = [_accuracies(records, name) for records in measured.values()]
-        rows.append([Cell(name, note), *map(_cell, accuracies)])
+        rows.append([Cell(_in_words(name), note), *map(_cell, accuracies)])
     columns = [_heading(setting, len(records)) for setting, records in measured.items()]
     return Table(("corruption", *columns), rows, ("corruption",))
 
@@ -109,13 +109,12 @@ def _gallery(test: SharedTest, suite: str, measured: Measured) -> list[Block]:
     if images is None:
         return [Paragraph(f"There are no pictures: {reason}.")]
     drawn = draw_corruptions(images, test.targets, suite)
-    kinds = {each.name: each.kind for each in SUITES[suite]}
     clean = [fmean(each.clean_accuracy for each in records) for records in measured.values()]
     pictures = [Picture("none", "", f"{fmean(clean):.4f}", drawn["none"])]
     pictures += [
-        Picture(name.replace("_", " "), kinds[name], f"{mean:.4f}", drawn[name])
+        Picture(_in_words(name), "", f"{mean:.4f}", drawn[name])
         for name, mean in mean_accuracies(measured).items()
-        if name in kinds
+        if name in drawn
     ]
     text = "The same four digits under each corruption, with the mean accuracy of all settings"
     return [Paragraph(f"{text} in the table.", "soft"), Gallery(pictures)]
@@ -134,6 +133,10 @@ def _heading(setting: Setting, num_measured: int) -> str:
     num_runs = len(setting.runs)
     seeds = f" ({num_measured} of {num_runs} seeds)" if num_measured < num_runs else ""
     return f"{setting.label}{seeds}"
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _accuracies(records: list[Robustness], name: str) -> list[float]:

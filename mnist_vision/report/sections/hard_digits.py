@@ -119,7 +119,7 @@ def _wrong_predictions(test: SharedTest, index: int) -> str:
 
 
 def encode_png(image: Images) -> bytes:
-    """Encode an image `[H, W]` as a PNG file."""
+    """Encode an image as a PNG file: grey `[H, W]`, or RGB `[H, W, 3]`."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "png")
     return file.getvalue()

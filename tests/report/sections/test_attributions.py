@@ -58,8 +58,8 @@ def spoil(kind, folder, attributions):
     ("kind", "reason"),
     [
         ("damaged", "is damaged"),
-        ("another test", "is not of the run's predictions"),
-        ("a digit too many", "is not of the run's predictions"),
+        ("another test", "does not belong to test_predictions.npz"),
+        ("a digit too many", "does not belong to test_predictions.npz"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_skipped_with_the_reason(tmp_path, kind, reason):
