@@ -167,11 +167,12 @@ def test_the_keyboard_reaches_every_control(page):
                 "(document.activeElement)"
             )
         )
-    numbers = ["Digit 1: 3, 91.0 %", "Where cnn looks", "Digit 1: 4, 91.0 %", "Digit 2: 7, 91.0 %"]
-    assert reached == ["undo", "clear", "upload", *numbers]
+    first_card = ["Digit 1: 3, 91.0 %", "Where it looks: cnn"]
+    second_card = ["Digit 1: 4, 91.0 %", "Digit 2: 7, 91.0 %"]
+    assert reached == ["undo", "clear", "upload", *first_card, *second_card]
     page.keyboard.press("Enter")  # chooses the second digit
     expect(card(page, "faster_rcnn").locator(".bar.is-best")).to_have_text("7")
-    expect(page.get_by_role("button", name=numbers[-1])).to_be_focused()
+    expect(page.get_by_role("button", name=second_card[1])).to_be_focused()
     expect(card(page, "faster_rcnn").get_by_role("img")).to_have_attribute(
         "aria-label",
         "Probabilities: " + ", ".join(f"{d}: {'91.0' if d == 7 else '1.0'} %" for d in range(10)),
@@ -313,7 +314,7 @@ def test_a_card_shows_where_its_network_looks_only_when_asked(open_page):
     draw(page, SEVEN)
     expect_answers(page)
     plain = page.locator(".seen img").first.get_attribute("src")
-    button = card(page, "cnn").get_by_role("button", name="Where cnn looks")
+    button = card(page, "cnn").get_by_role("button", name="Where it looks: cnn")
     expect(button).to_have_attribute("aria-pressed", "false")
     assert explained(here.requests) == []
     button.click()
@@ -332,7 +333,7 @@ def test_a_card_shows_where_its_network_looks_only_when_asked(open_page):
 def test_drawing_never_waits_for_a_heat_map(open_page):
     here = open_page()
     page = here.page
-    card(page, "cnn").get_by_role("button", name="Where cnn looks").click()
+    card(page, "cnn").get_by_role("button", name="Where it looks: cnn").click()
     draw(page, SEVEN, lifts=False)
     expect_answers(page)
     image = card(page, "cnn").locator(".seen img")

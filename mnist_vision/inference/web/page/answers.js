@@ -88,7 +88,7 @@ function makeCard({ name, file, gives_boxes: givesBoxes, explains }, row) {
   };
   const look = find(".look");
   look.hidden = !explains;
-  look.ariaLabel = `Where ${name} looks`;
+  look.setAttribute("aria-label", `Where it looks: ${name}`);
   look.addEventListener("click", () => {
     card.isLooking = !card.isLooking;
     look.setAttribute("aria-pressed", card.isLooking);
