@@ -22,9 +22,9 @@ from mnist_vision.runs.calibration_record import TemperatureScaling
 from tests.conftest import synthetic_digits
 
 SUITE = (
-    Corruption("noisy", "noise", lambda x, g: g.integers(0, 256, x.shape, np.uint8) | x, "here"),
-    Corruption("moved", "geometry", lambda x, g: np.roll(x, 2, axis=1), "here"),
-    Corruption("black", "light", lambda x, g: x * 0, "here", is_in_mean=False),
+    Corruption("noisy", lambda x, g: g.integers(0, 256, x.shape, np.uint8) | x, "here"),
+    Corruption("moved", lambda x, g: np.roll(x, 2, axis=1), "here"),
+    Corruption("black", lambda x, g: x * 0, "here", is_in_mean=False),
 )
 
 

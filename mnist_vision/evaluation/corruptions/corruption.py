@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 # `[N, 28, 28]`, bright digits on black.
 Images = NDArray[np.uint8]
-
 Floats = NDArray[np.float32]
-
-Kind = Literal["noise", "blur", "geometry", "light", "clutter", "pen"]
 
 SIDE = 28  # pixels
 
@@ -23,7 +19,6 @@ class Corruption:
 
     Args:
         name: Its name in records and tables, in snake case.
-        kind: What it changes.
         function: Maps images to corrupted images of the same shape, all at once; its random numbers
             come from the generator alone.
         source: Where the idea and its parameters come from.
@@ -31,7 +26,6 @@ class Corruption:
     """
 
     name: str
-    kind: Kind
     function: Callable[[Images, np.random.Generator], Images]
     source: str
     is_in_mean: bool = True
