@@ -181,7 +181,9 @@ def test_ctrl_c_ends_it_in_a_line(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    with (tmp_path / "results.json").open("w"):  # waits until the command reads it
+    with (tmp_path / "results.json").open("w"):  # waits until the command opens it
+        # Python does not see a signal that comes just before a system call that waits.
+        time.sleep(1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "error: stopped by SIGINT\n")

@@ -38,7 +38,7 @@ def lab(tmp_path_factory):
         write_attributions(folder, [3, 50])
     write_robustness(root / "cnn_0_0", num_images=500)
     write_ensemble(root / "ensemble", 0.99, digits(500))
-    write_calibrated(root / "calibrated", overrides=["experiment=lab/cnn"], seed=9)
+    write_calibrated(root / "calibrated", overrides=["experiment=speedrun"])
     write_job(root / "job", overrides=["experiment=lab/vgg16", "seed=7"])
     scenes = {"architecture": "faster_rcnn", "overrides": ["experiment=scenes/faster_rcnn"]}
     write_run(root / "scenes", targets=digits(300), test={"mAP": 0.82}, **scenes)
