@@ -25,7 +25,7 @@ from mnist_vision.runs.record import TestFigures
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network, or several together, read in a set of digits.
+    """The predictions of a network, or of an ensemble, on a set of digits.
 
     Args:
         targets: `Tensor[N]` int64 in 0..9.

@@ -28,7 +28,7 @@ class Parity:
 
     @property
     def is_reached(self) -> bool:
-        """Whether all classes are the same and probabilities within `TOLERANCE`."""
+        """Whether all predictions are equal, and all probabilities up to `TOLERANCE`."""
         return self.num_other_classes == 0 and self.largest_difference <= TOLERANCE
 
     def __str__(self) -> str:

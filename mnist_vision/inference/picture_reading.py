@@ -109,7 +109,7 @@ def _open(content: bytes) -> Image.Image:
 
 
 def _copy(image: Image.Image) -> Image.Image:
-    """Copy an image of the caller, which may be of a file that is yet to be decoded."""
+    """Copy an image of the caller. Copying decodes its file, if that has not happened yet."""
     try:
         return image.copy()
     except Exception as error:

@@ -64,7 +64,7 @@ class Predictor:
 
     @property
     def gives_boxes(self) -> bool:
-        """Whether one of the networks is a detector."""
+        """Whether any network is a detector."""
         blank = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         return any(_run(network, blank).detections is not None for network in self._networks)
 

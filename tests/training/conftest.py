@@ -19,6 +19,11 @@ SHORT = (
 MISSING = object()
 
 
+def without_times(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The rows of a history that two equal runs share."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
 def changed(checkpoint: Any, path: Sequence[Any], value: object) -> Any:
     """A copy of a checkpoint with another value at a path; `MISSING` deletes it."""
     spoilt = node = copy.deepcopy(checkpoint)

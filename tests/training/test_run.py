@@ -11,29 +11,18 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mnist_vision.common.errors import Stopped, UserError
-from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.evaluation.calibration import fit_scaling
-from mnist_vision.evaluation.corruptions.suite import SUITES
-from mnist_vision.models.classifier import to_probabilities
 from mnist_vision.models.cnn import CNN
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.settings import quoted
 from mnist_vision.training.checkpoints import load_classifier, read_checkpoint
-from mnist_vision.training.run import run as run_training
 from tests.conftest import results_of
-from tests.evaluation.test_robustness import SUITE
+from tests.training.conftest import without_times
 
 TINY = (
     "trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1",
     "trainer.log_every_n_steps=1", "data.val_size=100", "data.batch_size=20",
 )  # fmt: skip
-
-
-def without_times(history):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
 def test_results_hold_what_was_promised(run):
@@ -73,40 +62,6 @@ def test_predictions_agree_with_the_results(run):
     test = results_of(run_dir)["test"]
     assert (targets == preds).mean() == test["accuracy"]
     assert (targets != preds).sum() == test["num_mistakes"]
-
-
-def test_a_run_is_calibrated_on_its_validation_images(run):
-    run_dir = run()
-    path = run_dir / "checkpoints" / "best.ckpt"
-    datamodule = MNISTDataModule("", val_size=100, augmentation=None)
-    datamodule.setup("fit")
-    images, targets = datamodule.prepare_batch(datamodule.val_set.__getitems__(range(100)))
-    with torch.no_grad():
-        scores = load_classifier(path)(images)
-    expected = fit_scaling(to_probabilities(scores.double()), targets)
-    stored = read_checkpoint(path)["calibration"]
-    assert stored["temperature"] == pytest.approx(expected.temperature, rel=1e-3)
-    assert stored["threshold"] == pytest.approx(expected.threshold, rel=1e-3)
-    calibration = results_of(run_dir)["calibration"]
-    assert stored == {name: calibration[name] for name in ("temperature", "threshold")}
-    assert calibration["before"] != calibration["after"]
-    assert "calibration" not in read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
-
-
-def test_the_worst_mistakes_are_explained_and_again_by_evaluate(run, run_here, tmp_path):
-    run_dir = run("trainer.max_epochs=1", "model.widths=[4,8]")
-    explained = RunDirectory(run_dir).read_attributions()
-    tested = RunDirectory(run_dir).read_predictions()
-    assert len(explained.indices) == 12
-    assert (explained.predictions == tested.preds[explained.indices]).all()
-    assert (explained.targets == tested.targets[explained.indices]).all()
-    assert (explained.predictions != explained.targets).all()
-    arguments = ("ckpt_path=run/checkpoints/best.ckpt", "hydra.run.dir=again")
-    code, output = run_here("evaluate", *arguments, "trainer.accelerator=cpu")
-    assert (code, output.err) == (0, "")
-    again = RunDirectory(tmp_path / "again").read_attributions()
-    for name, array in vars(explained).items():
-        assert np.array_equal(getattr(again, name), array)
 
 
 def test_it_learns(run):
@@ -250,160 +205,6 @@ def test_seeds(run, tmp_path):
         histories.append(without_times(results_of(run(f"seed={seed}"))["history"]))
     assert histories[0] == histories[1]
     assert histories[0] != histories[2]
-
-
-@pytest.mark.parametrize("callbacks", ["default", "ema"])
-def test_an_interrupted_and_resumed_run_equals_one_that_was_not(
-    digits, run_config, tmp_path, monkeypatch, callbacks
-):
-    """With shuffling, dropout, augmentation and a schedule; to the bit."""
-    settings = ("trainer.max_epochs=3", "data.batch_size=50", f"callbacks={callbacks}")
-    config = run_config(*settings)
-    run_training(config)
-    whole = results_of(tmp_path / "run")
-    whole_last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-
-    monkeypatch.setattr("mnist_vision.training.run._say_how_to_continue", lambda *args: None)
-    config.output_dir = str(tmp_path / "resumed")
-    (tmp_path / "resumed").mkdir()
-    steps = []
-
-    def stop_in_the_second_epoch(self, batch, batch_idx):
-        steps.append(batch_idx)
-        if len(steps) == 13:
-            raise Stopped(signal.SIGTERM)
-        return training_step(self, batch, batch_idx)
-
-    training_step = CNN.training_step
-    with monkeypatch.context() as patch:
-        patch.setattr(CNN, "training_step", stop_in_the_second_epoch)
-        with pytest.raises(Stopped):
-            run_training(config)
-    assert not (tmp_path / "resumed" / "results.json").exists()
-
-    config.ckpt_path = str(tmp_path / "resumed" / "checkpoints" / "last.ckpt")
-    run_training(config)
-    resumed = results_of(tmp_path / "resumed")
-    assert without_times(resumed["history"]) == without_times(whole["history"])
-    assert resumed["test"] == whole["test"]
-    assert resumed["calibration"] == whole["calibration"]
-    assert resumed["seconds"]["fit"] >= resumed["history"][1]["seconds"]
-    resumed_last = read_checkpoint(config.ckpt_path)
-    for name, values in whole_last["state_dict"].items():
-        assert torch.equal(values, resumed_last["state_dict"][name]), name
-
-
-def test_tensorboard_shows_each_step_of_a_resumed_run_once(run, monkeypatch, tmp_path):
-    monkeypatch.setattr("mnist_vision.training.run._say_how_to_continue", lambda *args: None)
-    training_step = CNN.training_step
-
-    def stop_in_the_second_epoch(self, batch, batch_idx):
-        if self.trainer.global_step == 6:
-            raise Stopped(signal.SIGTERM)
-        return training_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CNN, "training_step", stop_in_the_second_epoch)
-        with pytest.raises(Stopped):
-            run()
-    run(f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    steps = {tag: [each.step for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    assert steps.pop("epoch")  # Lightning logs it with each metric
-    assert steps["train/lr"] == list(range(8))
-    assert steps["val/accuracy"] == [3, 7]
-    assert steps["test/accuracy"] == [8]
-    for tag, logged in steps.items():
-        assert len(set(logged)) == len(logged), tag
-    assert [each.step for each in events.Images("train/images")] == [0]
-
-
-def test_a_run_stopped_in_its_first_epoch_can_be_resumed(run, run_config, monkeypatch, tmp_path):
-    monkeypatch.setattr("mnist_vision.training.run._say_how_to_continue", lambda *args: None)
-
-    def stop(self, batch, batch_idx):
-        raise Stopped(signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CNN, "training_step", stop)
-        with pytest.raises(Stopped):
-            run()
-    run(f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
-    assert results_of(tmp_path / "run")["epochs"] == 2
-
-
-@pytest.mark.parametrize("max_epochs", [1, 2])
-def test_resuming_a_finished_run_says_so_and_leaves_its_results(run, max_epochs):
-    run_dir = run()
-    before = (run_dir / "results.json").read_bytes()
-    again = f"ckpt_path={run_dir}/checkpoints/last.ckpt"
-    expected = rf"already trained for 2 epochs, with trainer\.max_epochs={max_epochs}"
-    with pytest.raises(UserError, match=expected):
-        run(again, f"trainer.max_epochs={max_epochs}")
-    assert (run_dir / "results.json").read_bytes() == before
-
-
-def test_a_run_that_lacks_only_its_results_gets_them(run):
-    run_dir = run()
-    before = results_of(run_dir)
-    (run_dir / "results.json").unlink()
-    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt")
-    after = results_of(run_dir)
-    for key in ("history", "train", "test", "calibration", "epochs"):
-        assert after[key] == before[key]
-
-
-def test_a_finished_run_can_be_trained_on_and_its_results_are_kept(run):
-    run_dir = run()
-    first = results_of(run_dir)
-    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "trainer.max_epochs=3")
-    assert results_of(run_dir)["history"][:2] == first["history"]
-    assert results_of(run_dir)["epochs"] == 3
-    assert json.loads((run_dir / "results_epoch_2.json").read_text()) == first
-
-
-@pytest.fixture
-def suite(monkeypatch, tmp_path):
-    """The settings that ask for a suite of three quick corruptions."""
-    monkeypatch.setitem(SUITES, "corruptions", SUITE)
-    return ["suite=corruptions", f"data.root={tmp_path / 'data'}"]
-
-
-def test_a_suite_of_corruptions_is_measured_and_goes_with_its_results(run, suite):
-    run_dir = run(*suite)
-    record = json.loads((run_dir / "robustness.json").read_text())
-    results = results_of(run_dir)
-    assert record["ckpt_path"] == str(run_dir / "checkpoints" / "best.ckpt")
-    assert record["clean_accuracy"] == results["test"]["accuracy"]
-    assert list(record["corruptions"]) == [each.name for each in SUITE]
-    assert "suite" not in results["settings"]
-    events = EventAccumulator(str(run_dir / "tensorboard")).Reload()
-    (mean,) = events.Scalars("robustness/mean")
-    assert (mean.step, mean.value) == (8, pytest.approx(record["mean_accuracy"]))
-    assert len(events.Images("robustness/images")) == 1
-    # Trained on without the suite: the old figures do not stay beside the new results.
-    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "trainer.max_epochs=3")
-    assert not (run_dir / "robustness.json").exists()
-    assert json.loads((run_dir / "robustness_epoch_2.json").read_text()) == record
-
-
-def test_a_run_stopped_while_a_suite_is_measured_is_resumed_from_there(
-    run, suite, monkeypatch, tmp_path
-):
-    monkeypatch.setattr("mnist_vision.training.run._say_how_to_continue", lambda *args: None)
-
-    def stop(*args):
-        raise Stopped(signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("mnist_vision.evaluation.robustness.load_corrupted", stop)
-        with pytest.raises(Stopped):
-            run(*suite)
-    run_dir = tmp_path / "run"
-    assert not (run_dir / "results.json").exists()
-    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", *suite)
-    record = json.loads((run_dir / "robustness.json").read_text())
-    assert record["clean_accuracy"] == results_of(run_dir)["test"]["accuracy"]
 
 
 def test_a_directory_in_use_is_refused_and_nothing_in_it_is_touched(run_task, digits, tmp_path):

@@ -203,7 +203,7 @@ def _to_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def _data_url(image: NDArray[np.uint8]) -> str:
-    """Write an image as the URL of a PNG that a page can show."""
+    """Encode an image as a data URL of a PNG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

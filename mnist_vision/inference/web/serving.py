@@ -79,7 +79,7 @@ def _listen(port: int) -> socket.socket:
         UserError: If the port is taken, or not for this user.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    # Without it, the port of a server that has just ended cannot be used for a minute.
+    # Otherwise the system reserves the port for a minute after a server has ended.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))

@@ -1,0 +1,97 @@
+"""What a run measures of its network besides the test."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mnist_vision.common.errors import Stopped
+from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.calibration import fit_scaling
+from mnist_vision.evaluation.corruptions.suite import SUITES
+from mnist_vision.models.classifier import to_probabilities
+from mnist_vision.runs.directory import RunDirectory
+from mnist_vision.training.checkpoints import load_classifier, read_checkpoint
+from tests.conftest import results_of
+from tests.evaluation.test_robustness import SUITE
+
+
+def test_a_run_is_calibrated_on_its_validation_images(run):
+    run_dir = run()
+    path = run_dir / "checkpoints" / "best.ckpt"
+    datamodule = MNISTDataModule("", val_size=100, augmentation=None)
+    datamodule.setup("fit")
+    images, targets = datamodule.prepare_batch(datamodule.val_set.__getitems__(range(100)))
+    with torch.no_grad():
+        scores = load_classifier(path)(images)
+    expected = fit_scaling(to_probabilities(scores.double()), targets)
+    stored = read_checkpoint(path)["calibration"]
+    assert stored["temperature"] == pytest.approx(expected.temperature, rel=1e-3)
+    assert stored["threshold"] == pytest.approx(expected.threshold, rel=1e-3)
+    calibration = results_of(run_dir)["calibration"]
+    assert stored == {name: calibration[name] for name in ("temperature", "threshold")}
+    assert calibration["before"] != calibration["after"]
+    assert "calibration" not in read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+
+
+def test_the_worst_mistakes_are_explained_and_again_by_evaluate(run, run_here, tmp_path):
+    run_dir = run("trainer.max_epochs=1", "model.widths=[4,8]")
+    explained = RunDirectory(run_dir).read_attributions()
+    tested = RunDirectory(run_dir).read_predictions()
+    assert len(explained.indices) == 12
+    assert (explained.predictions == tested.preds[explained.indices]).all()
+    assert (explained.targets == tested.targets[explained.indices]).all()
+    assert (explained.predictions != explained.targets).all()
+    arguments = ("ckpt_path=run/checkpoints/best.ckpt", "hydra.run.dir=again")
+    code, output = run_here("evaluate", *arguments, "trainer.accelerator=cpu")
+    assert (code, output.err) == (0, "")
+    again = RunDirectory(tmp_path / "again").read_attributions()
+    for name, array in vars(explained).items():
+        assert np.array_equal(getattr(again, name), array)
+
+
+@pytest.fixture
+def suite(monkeypatch, tmp_path):
+    """The settings that ask for a suite of three quick corruptions."""
+    monkeypatch.setitem(SUITES, "corruptions", SUITE)
+    return ["suite=corruptions", f"data.root={tmp_path / 'data'}"]
+
+
+def test_a_suite_of_corruptions_is_measured_and_goes_with_its_results(run, suite):
+    run_dir = run(*suite)
+    record = json.loads((run_dir / "robustness.json").read_text())
+    results = results_of(run_dir)
+    assert record["ckpt_path"] == str(run_dir / "checkpoints" / "best.ckpt")
+    assert record["clean_accuracy"] == results["test"]["accuracy"]
+    assert list(record["corruptions"]) == [each.name for each in SUITE]
+    assert "suite" not in results["settings"]
+    events = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    (mean,) = events.Scalars("robustness/mean")
+    assert (mean.step, mean.value) == (8, pytest.approx(record["mean_accuracy"]))
+    assert len(events.Images("robustness/images")) == 1
+    # Trained on without the suite: the old figures do not stay beside the new results.
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "trainer.max_epochs=3")
+    assert not (run_dir / "robustness.json").exists()
+    assert json.loads((run_dir / "robustness_epoch_2.json").read_text()) == record
+
+
+def test_a_run_stopped_while_a_suite_is_measured_is_resumed_from_there(
+    run, suite, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("mnist_vision.training.run._say_how_to_continue", lambda *args: None)
+
+    def stop(*args):
+        raise Stopped(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mnist_vision.evaluation.robustness.load_corrupted", stop)
+        with pytest.raises(Stopped):
+            run(*suite)
+    run_dir = tmp_path / "run"
+    assert not (run_dir / "results.json").exists()
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", *suite)
+    record = json.loads((run_dir / "robustness.json").read_text())
+    assert record["clean_accuracy"] == results_of(run_dir)["test"]["accuracy"]
