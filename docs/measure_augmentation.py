@@ -81,8 +81,8 @@ def train_and_measure(overrides: list[str], epochs: int) -> dict[str, float]:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("train", [*overrides, "output_dir=."])
     seed_everything(config.seed, verbose=False)
-    datamodule: MNISTDataModule = instantiate(config.data)
-    model = instantiate(config.model)
+    datamodule: MNISTDataModule = instantiate(config.data, _convert_="all")
+    model = instantiate(config.model, _convert_="all")
     model.set_recipe(instantiate(config.optimizer), instantiate(config.scheduler))
     silent: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
     silent |= {"enable_checkpointing": False, "enable_model_summary": False}
