@@ -15,6 +15,7 @@ LIMITS: dict[str, Any] = {
     "overwrite": bool,
     "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
     "suite": Literal["corruptions"] | None,
+    "test": bool,
     "data.batch_size": Count,
     "data.eval_batch_size": Count | None,  # null: evaluate takes the run's
     "optimizer.lr": Positive,

@@ -4,26 +4,56 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_vision.evaluation.statistics import Interval, mean_interval, proportion_interval
 from mnist_vision.report.quantities import QUANTITIES
-from mnist_vision.report.selection import Incomplete, Run, Selection, Skipped, TestedEnsemble
+from mnist_vision.report.selection import (
+    FinishedRun,
+    Incomplete,
+    Run,
+    Selection,
+    Skipped,
+    TestedEnsemble,
+)
 from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.settings import flatten
 
 # Overrides that labels leave out: they only say where a run writes and how it was started.
-_UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download", "suite"}
+_UNNAMED_KEYS = {
+    "seed", "model", "output_dir", "ckpt_path", "data.root", "data.download", "suite", "test",
+}  # fmt: skip
 _UNNAMED_GROUPS = {"search", "sweep", "hydra", "logger"}
+
+RunKind = TypeVar("RunKind", bound=FinishedRun)
+SettingKind = TypeVar("SettingKind", "Setting", "UntestedSetting")
 # Labels that differ in more settings than this get a number instead.
 _MAX_DISTINCTIONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class UntestedSetting:
+    """Runs without a test that differ only in their seed; its label is short and unique."""
+
+    label: str
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def representative(self) -> FinishedRun:
+        """The run of the lowest seed."""
+        return self.runs[0]
+
+    @property
+    def val_accuracies(self) -> list[float]:
+        """The highest validation accuracy of each run."""
+        return [run.results.best.val_accuracy for run in self.runs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +143,12 @@ class SharedTest:
 class Comparison:
     """The contents of the report; the test of most settings comes first.
 
-    Repeats are runs that are not counted, because a later run has the same settings and seed.
+    Untested settings are sorted by validation accuracy, the best first. Repeats are runs that are
+    not counted, because a later run has the same settings and seed.
     """
 
     tests: list[SharedTest]
+    untested: list[UntestedSetting]
     incomplete: list[Incomplete]
     skipped: list[Skipped]
     repeats: list[Skipped]
@@ -128,8 +160,13 @@ class Comparison:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs that are counted."""
+        """All runs that were tested and are counted."""
         return [run for test in self.tests for run in test.runs]
+
+    @property
+    def finished(self) -> list[FinishedRun]:
+        """All runs that are counted."""
+        return [*self.runs, *(run for setting in self.untested for run in setting.runs)]
 
 
 def group(selection: Selection) -> Comparison:
@@ -138,16 +175,7 @@ def group(selection: Selection) -> Comparison:
     A run that did not keep its settings is a setting of its own. Runs with the same settings and
     seed are not independent: only the last one, by the name of its folder, is counted.
     """
-    by_key: dict[str, dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in sorted(selection.runs, key=lambda run: str(run.folder)):
-        by_key[_key(run)][run.results.seed].append(run)
-    repeats = [
-        Skipped(run.folder, f"not counted: {last.folder} has the same settings and seed")
-        for seeds in by_key.values()
-        for *earlier, last in seeds.values()
-        for run in earlier
-    ]
-    ordered = [tuple(seeds[seed][-1] for seed in sorted(seeds)) for seeds in by_key.values()]
+    ordered, repeats = _group_by_key(selection.runs, _key)
     settings = _make_labels_unique([Setting(_label(runs[0]), runs) for runs in ordered])
     settings.sort(key=lambda setting: (-setting.mean("val_accuracy"), setting.label))
     by_digits: dict[bytes, list[Setting]] = defaultdict(list)
@@ -166,7 +194,32 @@ def group(selection: Selection) -> Comparison:
         for one in by_accuracy
         if one not in compared
     ]
-    return Comparison(tests, selection.incomplete, [*selection.skipped, *others], repeats)
+    untested, more_repeats = _group_untested(selection)
+    skipped = [*selection.skipped, *others]
+    return Comparison(tests, untested, selection.incomplete, skipped, repeats + more_repeats)
+
+
+def _group_untested(selection: Selection) -> tuple[list[UntestedSetting], list[Skipped]]:
+    ordered, repeats = _group_by_key(selection.untested, _key_of_settings)
+    settings = _make_labels_unique([UntestedSetting(_label(runs[0]), runs) for runs in ordered])
+    settings.sort(key=lambda setting: (-fmean(setting.val_accuracies), setting.label))
+    return settings, repeats
+
+
+def _group_by_key(
+    runs: Sequence[RunKind], key: Callable[[RunKind], str]
+) -> tuple[list[tuple[RunKind, ...]], list[Skipped]]:
+    """Group runs by key, sorted by seed, and list the repeats."""
+    by_key: dict[str, dict[int, list[RunKind]]] = defaultdict(lambda: defaultdict(list))
+    for run in sorted(runs, key=lambda run: str(run.folder)):
+        by_key[key(run)][run.results.seed].append(run)
+    repeats = [
+        Skipped(run.folder, f"not counted: {last.folder} has the same settings and seed")
+        for seeds in by_key.values()
+        for *earlier, last in seeds.values()
+        for run in earlier
+    ]
+    return [tuple(seeds[seed][-1] for seed in sorted(seeds)) for seeds in by_key.values()], repeats
 
 
 def best_settings(name: str, settings: Sequence[Setting]) -> list[Setting]:
@@ -199,18 +252,22 @@ def _letter(place: int) -> str:
 
 
 def _key(run: Run) -> str:
+    """Make a text that is the same for all runs of a setting that were tested on its digits."""
+    return _key_of_settings(run) + hashlib.sha256(run.targets.tobytes()).hexdigest()
+
+
+def _key_of_settings(run: FinishedRun) -> str:
     """Make a text that is the same for all runs of a setting."""
     if run.results.settings is None:
         return str(run.folder)
-    digits = hashlib.sha256(run.targets.tobytes()).hexdigest()
-    return json.dumps([run.results.architecture, _without_seed(run), digits], sort_keys=True)
+    return json.dumps([run.results.architecture, _without_seed(run)], sort_keys=True)
 
 
-def _without_seed(run: Run) -> dict[str, Any]:
+def _without_seed(run: FinishedRun) -> dict[str, Any]:
     return {name: value for name, value in (run.results.settings or {}).items() if name != "seed"}
 
 
-def _label(run: Run) -> str:
+def _label(run: FinishedRun) -> str:
     architecture = run.results.architecture
     if run.results.settings is None:
         return f"{architecture} {run.folder.resolve().name}"
@@ -228,9 +285,9 @@ def _short_number(value: str) -> str:
         return value
 
 
-def _make_labels_unique(settings: list[Setting]) -> list[Setting]:
+def _make_labels_unique(settings: list[SettingKind]) -> list[SettingKind]:
     """Add to equal labels the values in which the settings differ, or a number."""
-    by_label: dict[str, list[Setting]] = defaultdict(list)
+    by_label: dict[str, list[SettingKind]] = defaultdict(list)
     for setting in settings:
         by_label[setting.label].append(setting)
     unique = []
@@ -239,7 +296,7 @@ def _make_labels_unique(settings: list[Setting]) -> list[Setting]:
         keys = sorted({key for values in flat for key in values})
         varied = [key for key in keys if len({str(values.get(key)) for values in flat}) > 1]
         for number, (setting, values) in enumerate(zip(same, flat, strict=True), 1):
-            words = [f"{key.rpartition('.')[2]}={values.get(key)}" for key in varied]
+            words: list[str] = [f"{key.rpartition('.')[2]}={values.get(key)}" for key in varied]
             if len(words) > _MAX_DISTINCTIONS or (len(same) > 1 and not words):
                 words = [f"({number})"]
             unique.append(replace(setting, label=" ".join([label, *words])))

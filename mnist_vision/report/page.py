@@ -5,13 +5,14 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from tabulate import tabulate
 
 from mnist_vision.report.blocks import Block, Plots, Section
-from mnist_vision.report.grouping import Comparison, Setting, SharedTest, group
+from mnist_vision.report.grouping import Comparison, Setting, SharedTest, UntestedSetting, group
 from mnist_vision.report.plotting import COLOURS
 from mnist_vision.report.quantities import QUANTITIES, quantities_in
 from mnist_vision.report.sections import SECTIONS
@@ -69,8 +70,9 @@ def _escape_markdown(text: str) -> str:
 def _csv(comparison: Comparison) -> bytes:
     """Write a row for each run, in full precision, and for each job that did not complete."""
     rows = list(_csv_rows(comparison))
+    columns = dict.fromkeys(name for row in rows for name in row)
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue().encode(errors="replace")
@@ -96,6 +98,19 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "folder": run.folder,
                 "reason": "",
             }
+    for untested in comparison.untested:
+        for finished in untested.runs:
+            yield {
+                "setting": untested.label,
+                "architecture": finished.results.architecture,
+                "seed": finished.results.seed,
+                "status": "not tested",
+                "epochs": finished.results.epochs,
+                "val_accuracy": finished.results.best.val_accuracy,
+                "fit_seconds": finished.results.seconds.fit,
+                "folder": finished.folder,
+                "reason": "",
+            }
     for job in comparison.incomplete:
         request = {"setting": " ".join(job.overrides), "architecture": job.model}
         yield request | {"status": job.status, "folder": job.folder, "reason": job.reason}
@@ -108,6 +123,8 @@ def _csv_value(value: float) -> float | str:
 def _summarise(comparison: Comparison) -> list[str]:
     """List the best settings by validation accuracy, and the runs that are missing."""
     lines = [line for test in comparison.tests for line in _summarise_test(test)]
+    if comparison.untested:
+        lines += _summarise_untested(comparison.untested)
     lines += [f"{job.status}  {job.folder}: {job.reason}" for job in comparison.incomplete]
     lines += [f"skipped  {one.path}: {one.reason}" for one in comparison.skipped]
     if comparison.repeats:
@@ -126,6 +143,16 @@ def _summarise_test(test: SharedTest) -> list[str]:
     if len(test.settings) > len(shown):
         lines.append(f"and {len(test.settings) - len(shown)} more settings in the report")
     return [*lines, ""]
+
+
+def _summarise_untested(settings: list[UntestedSetting]) -> list[str]:
+    rows = [
+        [one.label, str(len(one.runs)), f"{fmean(one.val_accuracies):.4f}"]
+        for one in settings[:MAX_IN_SUMMARY]
+    ]
+    columns = ("setting", "seeds", "validation accuracy")
+    table = tabulate(rows, columns, disable_numparse=True, maxcolwidths=[MAX_LABEL])
+    return ["not tested, by validation accuracy", table, ""]
 
 
 def _summary_row(setting: Setting) -> list[str]:

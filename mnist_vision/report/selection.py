@@ -16,9 +16,10 @@ from mnist_vision.runs.file_names import (
     JOB_FILE,
     RESULTS_FILE,
     ROBUSTNESS_FILE,
+    TRAINING_FILE,
 )
 from mnist_vision.runs.predictions import Digits, Predictions
-from mnist_vision.runs.record import Job, Results, TestFigures
+from mnist_vision.runs.record import Job, Results, TestFigures, TrainingResults
 from mnist_vision.runs.robustness_record import Robustness
 from mnist_vision.runs.settings import flatten
 
@@ -27,8 +28,21 @@ _LARGEST = 1e100
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class FinishedRun:
     """A finished run.
+
+    Args:
+        folder: Its directory.
+        results: Its results.json or, with `test=false`, its training.json.
+    """
+
+    folder: Path
+    results: TrainingResults
+
+
+@dataclass(frozen=True, eq=False)
+class Run(FinishedRun):
+    """A finished run that was tested.
 
     Args:
         folder: Its directory.
@@ -38,7 +52,6 @@ class Run:
         robustness: Its robustness.json, if it was measured under a suite of corruptions.
     """
 
-    folder: Path
     results: Results
     targets: Digits
     predictions: Digits
@@ -97,6 +110,7 @@ class Selection:
     """The runs and ensembles that were found, jobs without results, and what could not be read."""
 
     runs: list[Run] = field(default_factory=list)
+    untested: list[FinishedRun] = field(default_factory=list)
     ensembles: list[TestedEnsemble] = field(default_factory=list)
     incomplete: list[Incomplete] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -116,16 +130,19 @@ def select(arguments: Sequence[str]) -> Selection:
         try:
             if (folder / RESULTS_FILE).exists():
                 selection.runs.append(_read_run(folder, selection.skipped))
+            elif (folder / TRAINING_FILE).exists():
+                selection.untested.append(_read_untested_run(folder))
             elif (folder / ENSEMBLE_FILE).exists():
                 selection.ensembles.append(_read_ensemble(folder))
             elif (job := _read_job(folder)) is not None:
                 selection.incomplete.append(job)
         except UserError as error:
             selection.skipped.append(Skipped(folder, str(error)))
-    if not selection.runs:
+    if not selection.runs and not selection.untested:
         raise UserError(f"{', '.join(arguments)}: {_why_nothing_found(selection)}")
     # A job may have failed and then completed when the sweep was resumed.
-    done = [(run.folder.parent, _request(run.results.overrides)) for run in selection.runs]
+    finished: list[FinishedRun] = [*selection.runs, *selection.untested]
+    done = [(run.folder.parent, _request(run.results.overrides)) for run in finished]
     selection.incomplete = [
         job
         for job in selection.incomplete
@@ -163,10 +180,11 @@ def _run_folders(arguments: Sequence[str], skipped: list[Skipped]) -> list[Path]
             named = argument or repr(argument)
             raise UserError(f"{named}: {problem}; name folders of runs or sweeps")
         for name in sorted(names):
-            root = os.path.dirname(name) or "." if os.path.basename(name) == RESULTS_FILE else name
+            is_record = os.path.basename(name) in (RESULTS_FILE, TRAINING_FILE)
+            root = os.path.dirname(name) or "." if is_record else name
             walk = os.walk(root, onerror=lambda error: skipped.append(_unreadable(error)))
             for folder, _, files in walk:
-                if {RESULTS_FILE, ENSEMBLE_FILE, JOB_FILE} & set(files):
+                if {RESULTS_FILE, TRAINING_FILE, ENSEMBLE_FILE, JOB_FILE} & set(files):
                     found.setdefault(Path(folder).resolve(), Path(folder))
     return sorted(found.values())
 
@@ -178,12 +196,22 @@ def _unreadable(error: OSError) -> Skipped:
 def _read_run(folder: Path, skipped: list[Skipped]) -> Run:
     directory = RunDirectory(folder)
     results, predictions = directory.read(Results), directory.read_predictions()
-    content = results.model_dump(exclude={"seed", "environment", "overrides", "settings"})
-    rows = dict(enumerate(results.history, 1))
-    _check_size(content | {"history": rows}, RESULTS_FILE)
+    _check_numbers(results)
     _check_belongs(predictions, results.test, RESULTS_FILE)
     robustness = _read_robustness(directory, results, skipped)
     return Run(folder, results, predictions.targets, predictions.preds, robustness)
+
+
+def _read_untested_run(folder: Path) -> FinishedRun:
+    results = RunDirectory(folder).read(TrainingResults)
+    _check_numbers(results)
+    return FinishedRun(folder, results)
+
+
+def _check_numbers(results: TrainingResults) -> None:
+    content = results.model_dump(exclude={"seed", "environment", "overrides", "settings"})
+    rows = dict(enumerate(results.history, 1))
+    _check_size(content | {"history": rows}, results.FILE)
 
 
 def _read_robustness(

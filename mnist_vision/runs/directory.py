@@ -1,6 +1,7 @@
 """The files and the lock of a run directory; all code reads and writes them through this module.
 
 - `results.json`: the results of a completed run
+- `training.json`: instead of them, the results of a run with `test=false`
 - `test_predictions.npz`: its predictions on the test images
 - `robustness.json`: its figures under a suite of corruptions
 - `attributions.npz`: where the network looked in its worst mistakes
@@ -34,6 +35,7 @@ from mnist_vision.runs.file_names import (
     PREDICTIONS_FILE,
     RESULTS_FILE,
     ROBUSTNESS_FILE,
+    TRAINING_FILE,
 )
 from mnist_vision.runs.settings import quoted
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:  # these take time to import, and taking a directory needs non
     from mnist_vision.runs.base_record import FileRecord
     from mnist_vision.runs.mistake_attributions import MistakeAttributions
     from mnist_vision.runs.predictions import Predictions
-    from mnist_vision.runs.record import Results, TestFigures
+    from mnist_vision.runs.record import TestFigures, TrainingResults
 
 Kind = TypeVar("Kind", bound="FileRecord")
 
@@ -50,12 +52,13 @@ _OTHERS = (
     "train*.log", "evaluate.log", "predict.log", "export.log", "serve.log", "benchmark.log",
     ".hydra", "tensorboard", "csv", "mlflow.db", "mlflow.db-*", "mlflow_artifacts", "wandb",
     "results_epoch_*.json", "results_damaged*.json", "robustness_epoch_*.json",
-    "robustness_damaged*.json", "*-profile.txt", "speedrun_*",
+    "robustness_damaged*.json", "training_epoch_*.json", "training_damaged*.json",
+    "*-profile.txt", "speedrun_*",
     PREDICTED_CSV, PREDICTED_JSONL, "contact_sheet_*.png", "explanations_*.png",
     ATTRIBUTIONS_FILE,
 )  # fmt: skip
 # A directory with one of these holds a run.
-_RECORDS = (RESULTS_FILE, EVALUATION_FILE, ENSEMBLE_FILE, BENCHMARK_FILE)
+_RECORDS = (RESULTS_FILE, TRAINING_FILE, EVALUATION_FILE, ENSEMBLE_FILE, BENCHMARK_FILE)
 _SIGNS = (*_RECORDS, PREDICTED_CSV, f"{CHECKPOINTS}/*.ckpt")
 
 
@@ -111,8 +114,13 @@ class RunDirectory:
 
     @property
     def results_path(self) -> Path:
-        """The results of a completed run."""
+        """The results of a completed run that was tested."""
         return self.path / RESULTS_FILE
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the directory holds the results of a run, with or without a test."""
+        return any((self.path / name).exists() for name in (RESULTS_FILE, TRAINING_FILE))
 
     def holds(self, path: str | os.PathLike[str]) -> bool:
         """Test whether a path leads into the directory."""
@@ -171,7 +179,7 @@ class RunDirectory:
 
     def _explain_taken(self) -> str:
         ways = "choose another with hydra.run.dir=DIR, or replace it with overwrite=true"
-        if self.last_checkpoint.exists() and not self.results_path.exists():
+        if self.last_checkpoint.exists() and not self.is_complete:
             ways += f", or go on with ckpt_path={quoted(shown(self.last_checkpoint))}"
         return f"hydra.run.dir={shown(self.path)}: holds a run; {ways}"
 
@@ -227,6 +235,8 @@ class RunDirectory:
         path = self.path / record.FILE
         with write_atomically(path) as file:
             file.write(record.to_json())
+        if record.FILE == RESULTS_FILE:  # they hold what a run without a test has written
+            (self.path / TRAINING_FILE).unlink(missing_ok=True)
         return path
 
     def read_predictions(self) -> "Predictions":
@@ -258,32 +268,42 @@ class RunDirectory:
         path = self.path / ATTRIBUTIONS_FILE
         return MistakeAttributions.read(path) if path.exists() else None
 
-    def find_all_results(self) -> list["Results"]:
-        """Read the results of the run, if any, and those that were put aside before."""
-        from mnist_vision.runs.record import Results
+    def find_results(self) -> "TrainingResults | None":
+        """Read the results of the run, with or without a test; None if there are none."""
+        from mnist_vision.runs.record import Results, TrainingResults
 
-        names = [RESULTS_FILE, *(path.name for path in self.path.glob("results_epoch_*.json"))]
-        found: list[Results] = []
-        for name in names:
-            with suppress(UserError):
-                found.append(self._read(Results, name))
+        return self.find(Results) or self.find(TrainingResults)
+
+    def find_all_results(self) -> list["TrainingResults"]:
+        """Read the results of the run, if any, and those that were put aside before.
+
+        Those of a test come first.
+        """
+        from mnist_vision.runs.record import Results, TrainingResults
+
+        found: list[TrainingResults] = []
+        for kind in (Results, TrainingResults):
+            stem = Path(kind.FILE).stem
+            names = [kind.FILE, *(path.name for path in self.path.glob(f"{stem}_epoch_*.json"))]
+            for name in names:
+                with suppress(UserError):
+                    found.append(self._read(kind, name))
         return found
 
     def put_results_aside(self) -> None:
         """Rename the results to `results_epoch_N.json` before training continues.
 
-        Damaged results become `results_damaged.json`. `robustness.json` gets the same ending. No
-        existing file is replaced.
+        Damaged results become `results_damaged.json`. `robustness.json` and `training.json` get the
+        same ending. No existing file is replaced.
         """
-        from mnist_vision.runs.record import Results
-
-        if not self.results_path.exists():  # figures without results are those of a killed run
+        if not self.is_complete:  # figures without results are those of a killed run
             (self.path / ROBUSTNESS_FILE).unlink(missing_ok=True)
             return
-        results = self.find(Results)
+        results = self.find_results()
         ending = f"epoch_{results.epochs:g}" if results is not None else "damaged"
         # The results come last: if this is interrupted, they still name the epoch.
-        for path in (self.path / ROBUSTNESS_FILE, self.results_path):
+        for name in (ROBUSTNESS_FILE, TRAINING_FILE, RESULTS_FILE):
+            path = self.path / name
             if path.exists():
                 _put_aside(path, f"{path.stem}_{ending}")
 

@@ -1,6 +1,7 @@
 """Names of the files in the directory of a run."""
 
 RESULTS_FILE = "results.json"
+TRAINING_FILE = "training.json"
 PREDICTIONS_FILE = "test_predictions.npz"
 ATTRIBUTIONS_FILE = "attributions.npz"
 EVALUATION_FILE = "evaluation.json"

@@ -6,8 +6,7 @@ from pathlib import Path
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import shown
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.file_names import RESULTS_FILE
-from mnist_vision.runs.record import Results
+from mnist_vision.runs.record import TrainingResults
 
 
 def best_runs(folder: Path) -> dict[str, RunDirectory]:
@@ -36,7 +35,7 @@ def best_runs(folder: Path) -> dict[str, RunDirectory]:
     return best
 
 
-def rank_runs(folder: Path) -> list[tuple[Results, RunDirectory]]:
+def rank_runs(folder: Path) -> list[tuple[TrainingResults, RunDirectory]]:
     """Find the completed runs that `best_runs` chooses from.
 
     Args:
@@ -46,17 +45,17 @@ def rank_runs(folder: Path) -> list[tuple[Results, RunDirectory]]:
         Runs by validation accuracy, the best one first; equal ones by their paths.
     """
     found = []
-    for name, _, files in sorted(os.walk(folder)):
+    for name, _, _ in sorted(os.walk(folder)):
         directory = RunDirectory(name)
-        if RESULTS_FILE not in files or not directory.best_checkpoint.exists():
+        if not directory.is_complete or not directory.best_checkpoint.exists():
             continue
-        results = directory.find(Results)
+        results = directory.find_results()
         if results is not None and _is_validated(results):
             found.append((results, directory))
     return sorted(found, key=lambda each: each[0].best.val_accuracy, reverse=True)
 
 
-def _is_validated(results: Results) -> bool:
+def _is_validated(results: TrainingResults) -> bool:
     trainer = (results.settings or {}).get("trainer")
     if not isinstance(trainer, dict):  # of the first version, or damaged
         return trainer is None

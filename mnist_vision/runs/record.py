@@ -1,7 +1,7 @@
 """The records of a run as types: results, evaluation of a checkpoint, job of a sweep, settings.
 
-`VERSION` is that of `results.json`. Version 1, which did not name the best epoch, and version 2,
-which had no steps, can still be read.
+`VERSION` is that of `results.json` and `training.json`. Version 1, which did not name the best
+epoch, and version 2, which had no steps, can still be read.
 """
 
 import math
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_v
 from mnist_vision.common.checks import Count, NonNegative, NonNegativeInt, Share
 from mnist_vision.runs.base_record import FileRecord, Record
 from mnist_vision.runs.calibration_record import Calibration
-from mnist_vision.runs.file_names import EVALUATION_FILE, JOB_FILE, RESULTS_FILE
+from mnist_vision.runs.file_names import EVALUATION_FILE, JOB_FILE, RESULTS_FILE, TRAINING_FILE
 from mnist_vision.runs.old_names import rename_choices, rename_settings
 
 VERSION: Literal[3] = 3
@@ -49,10 +49,15 @@ class TestFigures(Record):
     accuracy_without_label_errors: Share | None = None
 
 
-class Seconds(Record):
-    """Time of training with validation, and of the test."""
+class TrainingSeconds(Record):
+    """Time of training with validation."""
 
     fit: NonNegative
+
+
+class Seconds(TrainingSeconds):
+    """Time of training with validation, and of the test."""
+
     test: NonNegative
 
 
@@ -70,8 +75,8 @@ class BestEpoch(Record):
     val_accuracy: Share
 
 
-class Results(FileRecord):
-    """The results of a completed run: `results.json`.
+class TrainingResults(FileRecord):
+    """The results of a run that is complete without a test: `training.json`.
 
     Args:
         version: Of this layout.
@@ -86,17 +91,15 @@ class Results(FileRecord):
         weights: The weights that training started from, if the architecture has a choice.
         history: A row for each validation and the end of each epoch: `epoch`, `step` and `seconds`
             so far, and by log key the metrics that were measured then.
-        best: The moment whose weights were tested.
+        best: The moment whose weights are kept, and tested.
         train: Figures of the last epoch.
-        test: Figures of the checkpoint of the best epoch on all test images.
-        calibration: Of its confidences on these images; None in results of earlier versions.
         seconds: Times.
         environment: Versions, device and commit.
         overrides: The overrides of the command line.
         settings: `runs.settings.figure_settings`; None in results of the first version.
     """
 
-    FILE: ClassVar[str] = RESULTS_FILE
+    FILE: ClassVar[str] = TRAINING_FILE
 
     version: Literal[1, 2, 3] = VERSION
     architecture: Name
@@ -110,9 +113,7 @@ class Results(FileRecord):
     history: Annotated[list[dict[str, float]], Field(min_length=1)]
     best: BestEpoch
     train: TrainFigures
-    test: TestFigures
-    calibration: Calibration | None = None
-    seconds: Seconds
+    seconds: TrainingSeconds
     environment: dict[str, Any]
     overrides: list[str] = Field([])
     settings: dict[str, Any] | None = None
@@ -151,6 +152,21 @@ class Results(FileRecord):
 
 # Metrics that each history has, and their highest values.
 _METRICS = {"epoch": math.inf, "train/loss": math.inf, "train/accuracy": 1, "val/accuracy": 1}
+
+
+class Results(TrainingResults):
+    """The results of a run that is complete with its test: `results.json`.
+
+    Args:
+        test: Figures of the checkpoint of the best epoch on all test images.
+        calibration: Of its confidences on these images; None in results of earlier versions.
+    """
+
+    FILE: ClassVar[str] = RESULTS_FILE
+
+    test: TestFigures
+    calibration: Calibration | None = None
+    seconds: Seconds
 
 
 class Evaluation(FileRecord):

@@ -22,6 +22,7 @@ OUTPUT_DIR = "${output_dir}"
 # Settings that may change when a run is resumed. A key stands for all keys below it.
 MAY_CHANGE = (
     "suite",
+    "test",
     "data.root",
     "data.download",
     "logger",
@@ -56,9 +57,9 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def figure_settings(config: DictConfig) -> dict[str, Any]:
-    """Resolve those settings that a run's figures depend on: no logger, suite or data paths."""
+    """Resolve those settings that a run's figures depend on: no logger, test or data paths."""
     settings = run_settings(config)
-    for key in ("logger", "suite"):
+    for key in ("logger", "suite", "test"):
         settings.pop(key, None)
     if isinstance(settings.get("data"), dict):
         for key in ("root", "download"):

@@ -6,25 +6,27 @@ from mnist_vision.common.files import shown
 from mnist_vision.data.constants import LABEL_ERRORS
 from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.record import Results, TestFigures
+from mnist_vision.runs.record import Results, TestFigures, TrainingResults
 from mnist_vision.runs.settings import command_line
 
 
-def result_lines(results: Results, directory: RunDirectory) -> list[str]:
+def result_lines(results: TrainingResults, directory: RunDirectory) -> list[str]:
     """List the figures of a run, and the commands to look at it."""
     ended_by = f", ended by {results.ended_by}" if results.ended_by else ""
     rows = {
         "trained for": f"{results.epochs:g} epochs{ended_by}",
         "training loss": f"{results.train.loss:.4f}",
         "training accuracy": f"{results.train.accuracy:.4f}",
-        **_test_rows(results.test, results.calibration),
+        "val accuracy": f"{results.best.val_accuracy:.4f}",
+        **(_test_rows(results.test, results.calibration) if isinstance(results, Results) else {}),
         "training time": f"{results.seconds.fit:.1f} s",
-        "results": str(shown(directory.results_path)),
+        "results": str(shown(directory.path / results.FILE)),
     }
     if (directory.path / "tensorboard").is_dir():
         command = ["tensorboard", "--logdir", str(shown(directory.path))]
         rows["curves, pictures"] = shlex.join(command)
-    rows["test it again"] = command_line("evaluate", ckpt_path=directory.best_checkpoint)
+    what = "test it again" if isinstance(results, Results) else "test it"
+    rows[what] = command_line("evaluate", ckpt_path=directory.best_checkpoint)
     return _columns(rows)
 
 

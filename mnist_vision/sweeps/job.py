@@ -15,7 +15,7 @@ from mnist_vision.common.errors import Stopped, UserError
 from mnist_vision.common.files import shown
 from mnist_vision.common.memory import release_memory
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.record import Job, Results, TestFigures
+from mnist_vision.runs.record import Job, Results, TrainingResults
 from mnist_vision.runs.robustness_record import Robustness
 from mnist_vision.runs.settings import (
     figure_settings,
@@ -39,9 +39,9 @@ Explain = Callable[[BaseException], str]
 def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
     """Run one job of a sweep, unless its directory holds the results of the same settings.
 
-    If these lack the suite of corruptions that is asked for, only that is measured. An interrupted
-    job continues from its last checkpoint. If another process is running the job, wait for it.
-    `job.json` records how the job ended.
+    If these lack the test or the suite of corruptions that is asked for, only that is measured. An
+    interrupted job continues from its last checkpoint. If another process is running the job, wait
+    for it. `job.json` records how the job ended.
 
     Args:
         task: The task to run.
@@ -60,7 +60,7 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         earlier = directory.find(Job)
         job = _new_job(earlier)
         results = find_results(directory)
-        if results is None or not _is_result_of(results, config):
+        if results is None or not _is_result_of(results, config) or _lacks_test(results, config):
             return _run(partial(_train, task, directory), config, explain, directory, job)
         if config.get("suite") is not None and directory.find(Robustness) is None:
             measure = partial(_add_robustness, directory, results)
@@ -68,11 +68,11 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         seconds = earlier.seconds if earlier is not None else None
         job = job.model_copy(update={"status": "completed", "seconds": seconds})
         directory.write(job)
-        log.info("%s: already completed, not run again", _describe(job, results.test))
+        log.info("%s: already completed, not run again", _describe(job, directory))
         return results.best.val_accuracy
 
 
-def find_results(directory: RunDirectory) -> Results | None:
+def find_results(directory: RunDirectory) -> TrainingResults | None:
     """Find the results of a job, also if it was then trained on alone, for more epochs.
 
     These are the results with the settings that the directory is named by or, if none have them,
@@ -84,13 +84,17 @@ def find_results(directory: RunDirectory) -> Results | None:
     return next(iter([*own, *found]), None)
 
 
-def _is_result_of(results: Results, config: DictConfig) -> bool:
+def _is_result_of(results: TrainingResults, config: DictConfig) -> bool:
     """Test whether a run, which may have been resumed on another device, did all of a job."""
     if results.settings is None:
         return False
     done, wanted = flatten(results.settings), flatten(figure_settings(config))
     is_as_long = all(done.get(key) == wanted.get(key) for key in _LENGTHS)
     return is_as_long and find_change(done, wanted) is None
+
+
+def _lacks_test(results: TrainingResults, config: DictConfig) -> bool:
+    return bool(config.get("test")) and not isinstance(results, Results)
 
 
 def _new_job(earlier: Job | None) -> Job:
@@ -131,7 +135,7 @@ def _run(
         with suppress(OSError) if status == "stopped" else nullcontext():
             directory.write(job)
         release_memory()  # networks and trainers refer to each other
-    log.info(_describe(job, directory.find_test() if status == "completed" else None))
+    log.info(_describe(job, directory))
     return value
 
 
@@ -142,7 +146,7 @@ def _train(task: Task, directory: RunDirectory, config: DictConfig) -> Any:
     return task(config)
 
 
-def _add_robustness(directory: RunDirectory, results: Results, config: DictConfig) -> float:
+def _add_robustness(directory: RunDirectory, results: TrainingResults, config: DictConfig) -> float:
     """Measure a complete job under a suite of corruptions; return the value of the job."""
     # It imports torch, which a job that is complete does not need.
     from mnist_vision.inference.robustness_recording import add_robustness
@@ -167,7 +171,7 @@ def _find_checkpoint(directory: RunDirectory, config: DictConfig) -> str | None:
         if isinstance(error.__cause__, PermissionError):
             raise
         # Starting anew would replace the checkpoints that belong to these results.
-        damage, is_longer = error, directory.find(Results) is not None
+        damage, is_longer = error, directory.is_complete
     if is_longer:
         raise UserError(
             f"{shown(directory.path)}: was trained on alone, and its results are not those of this "
@@ -185,10 +189,19 @@ def job_overrides(overrides: Sequence[str]) -> list[str]:
     return [o for o in overrides if not o.startswith((f"{RESUME}=", "hydra.sweep.dir="))]
 
 
-def _describe(job: Job, test: TestFigures | None) -> str:
+def _describe(job: Job, directory: RunDirectory) -> str:
     """Describe in one line how a job ended."""
-    figures = f", accuracy {test.accuracy:.4f}, F1 {test.f1:.4f}" if test is not None else ""
+    figures = _figures(directory) if job.status == "completed" else ""
     minutes = f" in {job.seconds / 60:.1f} min" if job.seconds is not None else ""
     reason = f": {job.reason}" if job.reason else ""
     overrides = " ".join(job.overrides)
     return f"job {job.number} {job.status}{minutes}{figures}{reason}  ({overrides})"
+
+
+def _figures(directory: RunDirectory) -> str:
+    """Name the accuracy of a complete job."""
+    test = directory.find_test()
+    if test is not None:
+        return f", accuracy {test.accuracy:.4f}, F1 {test.f1:.4f}"
+    results = directory.find_results()
+    return "" if results is None else f", val accuracy {results.best.val_accuracy:.4f}"

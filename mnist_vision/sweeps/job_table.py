@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.file_names import JOB_FILE
-from mnist_vision.runs.record import Job
+from mnist_vision.runs.record import Job, Results
 from mnist_vision.sweeps.job import find_results
 
 # A job that started: its directory and its record.
@@ -78,10 +78,11 @@ def _outcome(started: StartedJob | None) -> dict[str, str]:
     if job.status == "completed":
         results, test = find_results(directory), directory.find_test()
         if results is not None:
-            test = results.test
             row["val accuracy"] = f"{results.best.val_accuracy:.4f}"
             # The record of a resumed job has the time since then, its results have the total.
-            seconds = results.seconds.fit + results.seconds.test
+            seconds = results.seconds.fit
+            if isinstance(results, Results):
+                test, seconds = results.test, seconds + results.seconds.test
         if test is not None:
             row |= {"test accuracy": f"{test.accuracy:.4f}", "test F1": f"{test.f1:.4f}"}
     if seconds is not None:

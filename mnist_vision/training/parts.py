@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mnist_vision.common.accelerators import check_accelerator, check_devices, is_cpu
-from mnist_vision.common.errors import UserError, first_line, settings_of
+from mnist_vision.common.errors import FieldError, UserError, first_line, settings_of
 from mnist_vision.common.files import shown
 from mnist_vision.common.instantiation import make
 from mnist_vision.data.datamodule import MNISTDataModule
@@ -35,7 +35,7 @@ from mnist_vision.evaluation.measure import check_data
 from mnist_vision.evaluation.robustness import check_suite
 from mnist_vision.models.classifier import DigitClassifier, OptimizerFactory, SchedulerFactory
 from mnist_vision.runs.directory import RunDirectory
-from mnist_vision.runs.record import Results, RunSettings
+from mnist_vision.runs.record import Results, RunSettings, TrainingResults
 from mnist_vision.runs.settings import (
     check_unchanged,
     hyperparameters,
@@ -80,6 +80,7 @@ class Parts:
         hyperparameters: The settings that loggers get.
         directory: Where the run writes.
         checkpoint: What training goes on from, if anything.
+        trained: The results of the run, if only its test is missing.
     """
 
     datamodule: MNISTDataModule
@@ -90,6 +91,7 @@ class Parts:
     hyperparameters: dict[str, Any]
     directory: RunDirectory
     checkpoint: dict[str, Any] | None
+    trained: TrainingResults | None
 
 
 def make_parts(config: DictConfig) -> Parts:
@@ -111,11 +113,14 @@ def make_parts(config: DictConfig) -> Parts:
     model: DigitClassifier = make(config, "model")
     check_data(model, datamodule)
     check_suite(config.suite, datamodule)
+    if config.suite is not None and not config.test:
+        raise FieldError("suite", config.suite, "needs test=true; leave one of them out")
     recipe = _set_recipe(model, config)
-    checkpoint = _read_checkpoint(config, directory)
+    checkpoint = _read_checkpoint(config)
+    trained = _find_trained(config, directory, checkpoint)
     history, settings = History(), _collect_settings(config, checkpoint)
     for logger in (config.get("logger") or {}).values():
-        if checkpoint is not None and "purge_step" in logger:
+        if checkpoint is not None and trained is None and "purge_step" in logger:
             logger.purge_step = checkpoint["global_step"]  # later steps will be logged again
     loggers: list[Logger] = list(make(config, "logger").values())
     chosen = make(config, "callbacks")
@@ -132,13 +137,15 @@ def make_parts(config: DictConfig) -> Parts:
     if not loggers:
         trainer.logger = DummyLogger()  # LearningRateMonitor refuses to work without one
     profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]
-    if profiler.dirpath is None:
+    if config.trainer.profiler is not None and profiler.dirpath is None:
         profiler.dirpath, profiler.filename = directory.path, "profile"
     _check_trainer(trainer, config)
     if checkpoint is not None:
         check_resumable(checkpoint, config.ckpt_path, model, recipe, trainer)
     names = hyperparameters(config)
-    return Parts(datamodule, model, trainer, history, settings, names, directory, checkpoint)
+    return Parts(
+        datamodule, model, trainer, history, settings, names, directory, checkpoint, trained
+    )
 
 
 def _set_recipe(
@@ -164,28 +171,55 @@ def _set_recipe(
     return make_optimizer, make_limited_scheduler
 
 
-def _read_checkpoint(config: DictConfig, directory: RunDirectory) -> dict[str, Any] | None:
-    """Read the checkpoint that training goes on from, if any; check that there is more to do."""
+def _read_checkpoint(config: DictConfig) -> dict[str, Any] | None:
+    """Read the checkpoint that training goes on from, if any."""
     if config.ckpt_path is None:
         return None
     checkpoint = read_resumable(config.ckpt_path)
     check_unchanged(stored_settings(checkpoint, config.ckpt_path).settings, config)
-    # If a run stopped after its last epoch but before its test, only the test is run.
-    results = directory.find(Results)
-    num_epochs, max_epochs = epochs_done(checkpoint), config.trainer.max_epochs
-    where = f"ckpt_path={shown(config.ckpt_path)}"
-    if num_epochs > max_epochs or (num_epochs == max_epochs and results is not None):
-        raise UserError(
-            f"{where}: already trained for {num_epochs} epochs, with trainer.max_epochs="
-            f"{max_epochs}; set it above {num_epochs} to continue"
-        )
-    if results is not None and results.ended_by is not None:
-        key, _, value = results.ended_by.partition("=")
-        if value == str(OmegaConf.select(config, key)):
-            raise UserError(f"{where}: already complete, ended by {key}={value}; set another {key}")
-        if not value:  # a callback ended it; callbacks cannot change
-            raise UserError(f"{where}: already complete: {results.ended_by}; start a new run")
     return checkpoint
+
+
+def _find_trained(
+    config: DictConfig, directory: RunDirectory, checkpoint: dict[str, Any] | None
+) -> TrainingResults | None:
+    """Find the results of a resumed run that lacks nothing but its test, which is asked for.
+
+    Raises:
+        UserError: If there is nothing to do.
+    """
+    if checkpoint is None:
+        return None
+    results = directory.find_results()
+    reason = _explain_complete(results, epochs_done(checkpoint), config)
+    if reason is None:
+        return None
+    if results is not None and config.test and not isinstance(results, Results):
+        return results
+    raise UserError(f"ckpt_path={shown(config.ckpt_path)}: {reason}")
+
+
+def _explain_complete(
+    results: TrainingResults | None, num_epochs: int, config: DictConfig
+) -> str | None:
+    """Explain why a run needs no more training; None if it does.
+
+    A run without results that stopped after its last epoch needs no more epochs, but it goes on.
+    """
+    max_epochs = config.trainer.max_epochs
+    if num_epochs > max_epochs or (num_epochs == max_epochs and results is not None):
+        return (
+            f"already trained for {num_epochs} epochs, with trainer.max_epochs={max_epochs}; set "
+            f"it above {num_epochs} to continue"
+        )
+    if results is None or results.ended_by is None:
+        return None
+    key, _, value = results.ended_by.partition("=")
+    if not value:  # a callback ended it; callbacks cannot change
+        return f"already complete: {results.ended_by}; start a new run"
+    if value == str(OmegaConf.select(config, key)):
+        return f"already complete, ended by {key}={value}; set another {key}"
+    return None
 
 
 def _collect_settings(config: DictConfig, checkpoint: dict[str, Any] | None) -> RunSettings:

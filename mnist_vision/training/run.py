@@ -19,16 +19,23 @@ from mnist_vision.evaluation.calibration import fit_scaling
 from mnist_vision.evaluation.measure import TestResult, run_test, score_validation
 from mnist_vision.evaluation.robustness import RobustnessResult, measure_robustness
 from mnist_vision.models.classifier import DigitClassifier, to_probabilities
-from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.file_names import ATTRIBUTIONS_FILE
 from mnist_vision.runs.mistake_attributions import MistakeAttributions
-from mnist_vision.runs.record import BestEpoch, Results, Seconds, TrainFigures
+from mnist_vision.runs.record import (
+    BestEpoch,
+    Results,
+    Seconds,
+    TrainFigures,
+    TrainingResults,
+    TrainingSeconds,
+)
 from mnist_vision.runs.settings import command_line, figure_settings
 from mnist_vision.runs.summary import result_lines
 from mnist_vision.training.callbacks.best_checkpoint import BestCheckpoint
 from mnist_vision.training.checkpoints import (
     add_calibration,
     history_rows,
+    load_classifier,
     read_checkpoint,
     rebuild_classifier,
 )
@@ -43,6 +50,8 @@ log = logging.getLogger(__name__)
 
 def run(config: DictConfig) -> float:
     """Train a network, test the checkpoint of the best validation accuracy, write the results.
+
+    With `test=false`, the network is calibrated but not tested.
 
     Args:
         config: The composed `conf/train.yaml`. No other process may write to its `output_dir`; the
@@ -78,22 +87,22 @@ def prepare(config: DictConfig) -> Callable[[], float]:
 
 def _run(parts: Parts, config: DictConfig) -> float:
     try:
-        _load_weights(parts)
-        _log_settings(parts, config)
-        _fit(parts, config)
-        if not parts.trainer.is_global_zero:
-            return max(row.get("val/accuracy", 0) for row in parts.history.rows)
-        tested, best_row = _load_best(parts, config.trainer.accelerator)
-        outcome = run_test(tested, parts.datamodule, accelerator=config.trainer.accelerator)
-        calibration = outcome.calibration(tested.temperature, tested.threshold)
-        robustness = _measure_robustness(parts, tested, outcome, config)
-        results = _make_results(parts, config, outcome, calibration, best_row)
-        # The results come last: where they are, the run is complete.
-        if robustness is not None:
-            parts.directory.write(robustness.record)
-        parts.directory.write(results, outcome.to_record())
-        attributions = _explain_mistakes(parts, tested, outcome)
-        _log_test(parts, tested, outcome, robustness, attributions)
+        if parts.trained is not None:
+            results = parts.trained
+            chosen = load_classifier(parts.directory.best_checkpoint)
+        else:
+            _load_weights(parts)
+            _log_settings(parts, config)
+            _fit(parts, config)
+            if not parts.trainer.is_global_zero:
+                return max(row.get("val/accuracy", 0) for row in parts.history.rows)
+            chosen, best_row = _load_best(parts, config.trainer.accelerator)
+            results = _make_results(parts, config, best_row)
+        if config.test:
+            results = _test(parts, chosen, results, config)
+        else:
+            parts.directory.write(results)
+            _log_untested(parts, results)
     except BaseException as error:
         is_interrupted = isinstance(error, OSError) or stop_behind(error) is not None
         if is_interrupted and parts.trainer.is_global_zero:
@@ -160,7 +169,7 @@ def _fit(parts: Parts, config: DictConfig) -> None:
 
 def _say_how_to_continue(parts: Parts) -> None:
     last = parts.directory.last_checkpoint
-    if last.exists() and not parts.directory.results_path.exists():
+    if last.exists() and not parts.directory.is_complete:
         command = command_line("train", ckpt_path=last)
         log.info("epochs completed: %d; continue with\n  %s", parts.trainer.current_epoch, command)
 
@@ -183,6 +192,28 @@ def _load_best(parts: Parts, accelerator: str) -> tuple[DigitClassifier, int]:
     return model, len(history_rows(checkpoint)) - 1
 
 
+def _test(
+    parts: Parts, tested: DigitClassifier, trained: TrainingResults, config: DictConfig
+) -> Results:
+    """Test the network that validation chose; write and log the results of the run."""
+    outcome = run_test(tested, parts.datamodule, accelerator=config.trainer.accelerator)
+    robustness = _measure_robustness(parts, tested, outcome, config)
+    results = Results(
+        **trained.model_dump(exclude={"seconds"}),
+        test=outcome.figures(),
+        calibration=outcome.calibration(tested.temperature, tested.threshold),
+        seconds=Seconds(fit=trained.seconds.fit, test=outcome.seconds),
+    )
+    # The results come last: where they are, the run is complete.
+    if robustness is not None:
+        parts.directory.write(robustness.record)
+    parts.directory.write(results, outcome.to_record())
+    attributions = _explain_mistakes(parts, tested, outcome)
+    step = int(results.history[-1]["step"])
+    _log_test(parts, tested, outcome, robustness, attributions, step)
+    return results
+
+
 def _measure_robustness(
     parts: Parts, tested: DigitClassifier, outcome: TestResult, config: DictConfig
 ) -> RobustnessResult | None:
@@ -199,17 +230,11 @@ def _measure_robustness(
     )
 
 
-def _make_results(
-    parts: Parts,
-    config: DictConfig,
-    outcome: TestResult,
-    calibration: Calibration,
-    best_row: int,
-) -> Results:
+def _make_results(parts: Parts, config: DictConfig, best_row: int) -> TrainingResults:
     rows = parts.history.rows
     best, final = rows[best_row], rows[-1]
     total, trained = _count_parameters(parts.model)
-    return Results(
+    return TrainingResults(
         architecture=parts.model.architecture,
         seed=config.seed,
         epochs=final["epoch"],
@@ -224,9 +249,7 @@ def _make_results(
         train=TrainFigures(
             loss=parts.history.newest("train/loss"), accuracy=parts.history.newest("train/accuracy")
         ),
-        test=outcome.figures(),
-        calibration=calibration,
-        seconds=Seconds(fit=final["seconds"], test=outcome.seconds),
+        seconds=TrainingSeconds(fit=final["seconds"]),
         environment=environment(parts.trainer),
         overrides=parts.settings.overrides,
         settings=figure_settings(config),
@@ -257,9 +280,9 @@ def _log_test(
     outcome: TestResult,
     robustness: RobustnessResult | None,
     attributions: MistakeAttributions | None,
+    step: int,
 ) -> None:
     """Log the test; an error of a file is a warning, as the results are written."""
-    step = parts.trainer.global_step
     more = robustness.record.metrics() if robustness is not None else {}
     for logger in parts.trainer.loggers:
         try:
@@ -275,6 +298,19 @@ def _log_test(
         except OSError as error:
             name = type(logger).__name__
             log.warning("%s lacks the test: %s", name, explain_os_error(error))
+
+
+def _log_untested(parts: Parts, results: TrainingResults) -> None:
+    """Log the settings with the validation accuracy; an error of a file is a warning."""
+    for logger in parts.trainer.loggers:
+        try:
+            if isinstance(logger, TensorBoardLogger):
+                figures = {"val/best_accuracy": results.best.val_accuracy}
+                logger.log_hyperparams(parts.hyperparameters, figures, results.best.step)
+            logger.finalize("success")
+        except OSError as error:
+            name = type(logger).__name__
+            log.warning("%s lacks the settings: %s", name, explain_os_error(error))
 
 
 def _finish_wandb() -> None:

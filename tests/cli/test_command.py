@@ -107,6 +107,7 @@ PART_MISTAKES = {
     "+callbacks.finite_loss.every=5": "unknown key callbacks.finite_loss.every; ",
     "scheduler.warmup=2": "scheduler.warmup=2: must be a number",
     "+optimizer.betas=3": "error: optimizer: ",
+    "suite=corruptions test=false": "error: suite=corruptions: needs test=true; leave one of them ",
     "trainer.max_time=soon": "error: trainer: ",
     "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
     "trainer.devices=1000": "trainer.devices=1000: must be from 1 to ",

@@ -132,6 +132,16 @@ def write_run(
     return folder
 
 
+def write_untested_run(folder: Path, **changes: object) -> Path:
+    """Writes a folder with training.json, as a run with `test=false` does."""
+    results = json.loads((write_run(folder, **changes) / "results.json").read_text())
+    del results["test"], results["seconds"]["test"]
+    (folder / "training.json").write_text(json.dumps(results))
+    for name in ("results.json", "test_predictions.npz"):
+        (folder / name).unlink()
+    return folder
+
+
 def write_robustness(
     folder: Path,
     accuracies: dict[str, float] | None = None,

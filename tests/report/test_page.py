@@ -16,6 +16,7 @@ from tests.report.fixtures import (
     write_many,
     write_robustness,
     write_run,
+    write_untested_run,
 )
 
 CHROMIUM = shutil.which("chromium")
@@ -42,6 +43,7 @@ def lab(tmp_path_factory):
     write_job(root / "job", overrides=["experiment=lab/vgg16", "seed=7"])
     scenes = {"architecture": "faster_rcnn", "overrides": ["experiment=scenes/faster_rcnn"]}
     write_run(root / "scenes", targets=digits(300), test={"mAP": 0.82}, **scenes)
+    write_untested_run(root / "untested", overrides=["optimizer=sgd"])
     (root / "broken").mkdir()
     (root / "broken" / "results.json").write_text("{")
     return report_of(root)
@@ -112,9 +114,10 @@ def test_every_section_is_in_both_reports(lab):
 def test_a_run_is_a_row_of_the_csv(lab):
     header, *rows = text_of(lab, "results.csv").splitlines()
     assert header.startswith("setting,architecture,seed,status,epochs,train_loss,")
-    assert len(rows) == 4 * 2 + 1 + 1 + 1
+    assert len(rows) == 4 * 2 + 1 + 1 + 1 + 1
     assert sum(",completed," in row for row in rows) == 10
     assert "lab/cnn,cnn,0,completed,10," in text_of(lab, "results.csv")
+    assert ",not tested," in rows[-2]
     assert ",failed," in rows[-1]
 
 
@@ -122,6 +125,7 @@ def test_the_summary_is_short(lab):
     assert any(line.startswith("failed  ") for line in lab.summary)
     assert any(line.startswith("skipped  ") and "no JSON" in line for line in lab.summary)
     assert "tested on 500 digits, by validation accuracy" in lab.summary
+    assert "not tested, by validation accuracy" in lab.summary
 
 
 def test_a_long_name_is_wrapped_in_the_summary(tmp_path):
@@ -165,6 +169,24 @@ def test_one_run_has_nothing_to_be_compared_with(tmp_path):
     for name in ("report.html", "report.md"):
         assert "lab/cnn reaches a test accuracy of 0.9900" in text_of(report, name)
         assert "there is nothing to compare it with" in text_of(report, name)
+
+
+def test_runs_without_a_test_alone_are_compared_by_validation(tmp_path):
+    for seed in (0, 1):
+        write_untested_run(tmp_path / f"a{seed}", overrides=["optimizer=sgd"], seed=seed)
+    write_untested_run(tmp_path / "b", accuracy=0.98)
+    report = report_of(tmp_path)
+    assert "0 runs of 0 settings tested, 3 runs not tested." in text_of(report, "report.md")
+    assert "test accuracy" not in text_of(report, "report.md")
+    table = report.summary[report.summary.index("not tested, by validation accuracy") + 1]
+    assert [line.split()[:3] for line in table.splitlines()[2:]] == [
+        ["cnn", "optimizer=sgd", "2"], ["cnn", "1", "0.9820"],
+    ]  # fmt: skip
+    header, *rows = text_of(report, "results.csv").splitlines()
+    assert (
+        header == "setting,architecture,seed,status,epochs,val_accuracy,fit_seconds,folder,reason"
+    )
+    assert len(rows) == 3
 
 
 def test_more_settings_than_fit_say_which_are_shown(tmp_path):

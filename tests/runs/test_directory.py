@@ -5,9 +5,9 @@ import pytest
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.files import lock_directory
 from mnist_vision.runs.directory import RunDirectory, find_checkpoint
-from mnist_vision.runs.record import Evaluation, Job, Results
+from mnist_vision.runs.record import Evaluation, Job, Results, TrainingResults
 from mnist_vision.runs.robustness_record import Robustness
-from tests.report.fixtures import write_job, write_robustness, write_run
+from tests.report.fixtures import write_job, write_robustness, write_run, write_untested_run
 
 
 def names(folder):
@@ -140,6 +140,25 @@ def test_results_of_a_run_that_goes_on_are_kept_by_their_own_epoch(tmp_path):
     assert [found[0].epochs, *sorted((each.epochs, each.seed) for each in found[1:])] == [
         8, (7, 0), (7, 9),
     ]  # fmt: skip
+
+
+def test_the_results_of_a_test_replace_those_without_it(tmp_path):
+    directory = RunDirectory(write_untested_run(tmp_path, epochs=7))
+    assert directory.is_complete
+    assert directory.holds_run()
+    assert directory.find_results() == directory.read(TrainingResults)
+    assert directory.find_test() is None
+    directory.put_results_aside()
+    assert names(tmp_path) == {"training_epoch_7.json"}
+    assert not directory.is_complete
+    assert [each.epochs for each in directory.find_all_results()] == [7]
+    write_untested_run(tmp_path, epochs=9)
+    tested = RunDirectory(write_run(tmp_path / "tested")).read(Results)
+    directory.write(tested)
+    assert names(tmp_path) == {"results.json", "tested", "training_epoch_7.json"}
+    assert directory.find_results() == tested
+    with directory.take(overwrite=True):
+        assert names(tmp_path) == {".lock", "tested"}
 
 
 def test_figures_under_corruptions_go_with_the_results_they_belong_to(tmp_path):

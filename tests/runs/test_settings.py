@@ -22,7 +22,7 @@ def test_settings_are_plain_values_that_leave_the_output_directory_open(monkeypa
     monkeypatch.setenv("RATE", "0.25")
     settings = run_settings(composed("seed=3", "optimizer.lr='${oc.decode:${oc.env:RATE}}'"))
     assert settings.keys() == {
-        "seed", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "model",
+        "seed", "test", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "model",
         "suite",
     }  # fmt: skip
     assert settings["seed"] == 3

@@ -462,6 +462,33 @@ def test_a_complete_job_is_measured_under_a_suite_that_is_asked_for_later(
     assert "already completed" in output.out
 
 
+def test_the_jobs_of_a_search_are_tested_later_without_training(sweep, tmp_path):
+    code, output = sweep("seed=0,1", "test=false", "hydra.sweep.dir=grid")
+    assert code == 0, output.err
+    assert output.out.count(", val accuracy 0.") == 2
+    assert all(
+        row["val accuracy"] and not row["test accuracy"] for row in table_of(tmp_path / "grid")
+    )
+    before = {
+        path.parent: json.loads(path.read_text()) for path in tmp_path.glob("grid/*/training.json")
+    }
+    assert len(before) == 2
+    weights = {path: path.read_bytes() for path in tmp_path.glob("grid/*/checkpoints/*.ckpt")}
+    code, output = sweep("seed=0,1", "test=false", "sweep.resume=grid")
+    assert (code, output.out.count("already completed")) == (0, 2)
+    code, output = sweep("seed=0,1", "test=true", "sweep.resume=grid")
+    assert code == 0, output.err
+    assert "epoch 1/" not in output.out
+    assert {path: path.read_bytes() for path in weights} == weights
+    for folder, trained in before.items():
+        results = json.loads((folder / "results.json").read_text())
+        assert {name: results[name] for name in trained if name != "seconds"} | {
+            "seconds": {"fit": results["seconds"]["fit"]}
+        } == trained
+        assert not (folder / "training.json").exists()
+    assert all(row["test accuracy"] for row in table_of(tmp_path / "grid"))
+
+
 def test_resume_true_continues_the_newest_sweep_of_the_same_command(sweep, tmp_path):
     for seeds in ("seed=0", "seed=0,1"):
         assert sweep(seeds)[0] == 0

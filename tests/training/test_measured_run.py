@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mnist_vision.common.errors import Stopped
+from mnist_vision.common.errors import Stopped, UserError
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.calibration import fit_scaling
 from mnist_vision.evaluation.corruptions.suite import SUITES
@@ -17,6 +17,8 @@ from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.training.checkpoints import load_classifier, read_checkpoint
 from tests.conftest import results_of
 from tests.evaluation.test_robustness import SUITE
+from tests.training.conftest import without_times
+from tests.training.test_ending import STOPPING
 
 
 def test_a_run_is_calibrated_on_its_validation_images(run):
@@ -95,3 +97,47 @@ def test_a_run_stopped_while_a_suite_is_measured_is_resumed_from_there(
     run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", *suite)
     record = json.loads((run_dir / "robustness.json").read_text())
     assert record["clean_accuracy"] == results_of(run_dir)["test"]["accuracy"]
+
+
+def test_a_run_without_a_test_is_calibrated_and_can_be_tested_later(run, digits, tmp_path):
+    at_once = results_of(run())
+    (tmp_path / "run").rename(tmp_path / "at_once")
+    run_dir = run("test=false")
+    assert not list(run_dir.glob("results*"))
+    assert not list(run_dir.glob("*.npz"))
+    trained = json.loads((run_dir / "training.json").read_text())
+    assert without_times(trained["history"]) == without_times(at_once["history"])
+    assert "test" not in trained
+    checkpoint = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    assert checkpoint["calibration"]["temperature"] == at_once["calibration"]["temperature"]
+    events = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    assert not any(tag.startswith("test/") for tag in events.Tags()["scalars"])
+    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+    (best,) = events.Scalars("val/best_accuracy")
+    assert best.step == trained["best"]["step"]
+    assert best.value == pytest.approx(trained["best"]["val_accuracy"])
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "test=true")
+    results = results_of(run_dir)
+    assert results["history"] == trained["history"]
+    for name in ("test", "calibration", "best", "settings"):
+        assert results[name] == at_once[name]
+    events = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    assert [each.step for each in events.Scalars("test/accuracy")] == [8]
+    assert [each.step for each in events.Scalars("val/accuracy")] == [3, 7]
+
+
+@pytest.mark.parametrize("ending", [["trainer.max_steps=6"], STOPPING])
+def test_a_run_that_ended_within_an_epoch_is_tested_later_as_it_is(run, ending):
+    run_dir = run("test=false", *ending)
+    trained = json.loads((run_dir / "training.json").read_text())
+    weights = (run_dir / "checkpoints" / "best.ckpt").read_bytes()
+    run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "test=true", *ending)
+    results = results_of(run_dir)
+    assert (results["ended_by"], results["history"]) == (trained["ended_by"], trained["history"])
+    assert (run_dir / "checkpoints" / "best.ckpt").read_bytes() == weights
+
+
+def test_a_complete_run_without_a_test_is_not_trained_again(run):
+    run_dir = run("test=false")
+    with pytest.raises(UserError, match="already trained for 2 epochs"):
+        run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "test=false")

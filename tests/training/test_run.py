@@ -194,6 +194,10 @@ def test_a_profile_is_written_into_the_run_directory(run):
     assert "run_training_epoch" in (run_dir / "fit-profile.txt").read_text()
 
 
+def test_without_a_profiler_no_profile_is_written(run):
+    assert not list(run("trainer.max_epochs=1").glob("*profile*"))
+
+
 def test_the_summary_of_the_model_is_shown_if_asked_for(run, caplog, capsys):
     run("trainer.enable_model_summary=true", "trainer.max_epochs=1")
     assert "Trainable params" in caplog.text + capsys.readouterr().out

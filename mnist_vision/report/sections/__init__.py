@@ -14,6 +14,7 @@ NAMES = (
     "lab",
     "digit_sets",
     "all_settings",
+    "untested",
     "curves",
     "confusion_matrices",
     "confidence",

@@ -5,7 +5,7 @@ from mnist_vision.report.grouping import Comparison
 
 
 def _make_blocks(comparison: Comparison) -> list[Block]:
-    if len(comparison.tests) == 1:
+    if len(comparison.tests) < 2:
         return []
     rows = [
         [

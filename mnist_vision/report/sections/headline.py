@@ -35,8 +35,11 @@ def sentences(test: SharedTest) -> list[str]:
 
 def _make_blocks(comparison: Comparison) -> list[Block]:
     num_runs, num_settings = len(comparison.runs), len(comparison.settings)
-    counts = f"{_count(num_runs, 'run')} of {_count(num_settings, 'setting')}."
-    return [Paragraph(counts, "soft"), *for_each_test(_make_test_blocks)(comparison)]
+    counts = f"{_count(num_runs, 'run')} of {_count(num_settings, 'setting')}"
+    if comparison.untested:
+        number = sum(len(setting.runs) for setting in comparison.untested)
+        counts = f"{counts} tested, {_count(number, 'run')} not tested"
+    return [Paragraph(f"{counts}.", "soft"), *for_each_test(_make_test_blocks)(comparison)]
 
 
 def _make_test_blocks(test: SharedTest) -> list[Block]:

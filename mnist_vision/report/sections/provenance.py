@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from mnist_vision.report.blocks import Block, Cell, Heading, Section, Table
 from mnist_vision.report.grouping import Comparison
 from mnist_vision.report.quantities import NOTHING
-from mnist_vision.report.selection import Run
+from mnist_vision.report.selection import FinishedRun
 
 
-def environments_table(runs: Sequence[Run]) -> Table:
+def environments_table(runs: Sequence[FinishedRun]) -> Table:
     """Make a row for each machine with its versions, the most frequent first."""
     environments = [run.results.environment for run in runs]
     names = tuple(dict.fromkeys(name for one in environments for name in one))
@@ -19,7 +19,7 @@ def environments_table(runs: Sequence[Run]) -> Table:
 
 
 def _make_blocks(comparison: Comparison) -> list[Block]:
-    blocks: list[Block] = [environments_table(comparison.runs)]
+    blocks: list[Block] = [environments_table(comparison.finished)]
     jobs = [
         [Cell(str(job.folder), " ".join(job.overrides))]
         + [Cell(text) for text in (job.model or NOTHING, job.status, job.reason)]
