@@ -256,8 +256,8 @@ def test_the_trainer_has_the_arguments_and_defaults_of_lightnings():
         "plugins": [{"_target_": "mnist_vision.training.checkpoints.AtomicCheckpointIO"}],
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
+        "precision": "auto",
         # Lightning's own, which it writes None.
-        "precision": "32-true",
         "limit_train_batches": 1.0,
         "limit_val_batches": 1.0,
         "log_every_n_steps": 50,

@@ -140,9 +140,29 @@ def test_a_sweep_that_is_extended_and_a_run_that_is_continued_tested_and_compare
     (tmp_path / "outputs" / "multirun").mkdir(exist_ok=True)
     shutil.move(tmp_path / "outputs" / "rates", tmp_path / "outputs" / "multirun")
     for line in commands("python -m mnist_vision.compare"):
-        code, output = run_here("compare", *line.split()[3:])
-        assert code == 0, output.err
+        if "outputs/dropout" not in line:
+            code, output = run_here("compare", *line.split()[3:])
+            assert code == 0, output.err
     assert (tmp_path / "outputs" / "report" / "report.html").is_file()
+
+
+def test_a_recipe_that_is_chosen_without_the_test(few_digits, run_task, run_here, tmp_path):
+    search, chosen = [line for line in commands(TRAIN) if "outputs/dropout" in line]
+    code, output = run_task(*search.removeprefix(TRAIN).split(), *SMALL)
+    assert code == 0, output.err
+    (compare,) = [
+        line for line in commands("python -m mnist_vision.compare") if "outputs/dropout" in line
+    ]
+    code, output = run_here("compare", *compare.split()[3:])
+    assert code == 0, output.err
+    assert "not tested, by validation accuracy" in output.out
+    code, output = run_task(*chosen.removeprefix(TRAIN).split(), *SMALL)
+    assert code == 0, output.err
+    assert "epoch 1/1" not in output.out
+    folder = tmp_path / "outputs" / "dropout"
+    assert (
+        len(list(folder.glob("*/results.json"))) == len(list(folder.glob("*/training.json"))) == 3
+    )
 
 
 @pytest.fixture

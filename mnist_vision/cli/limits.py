@@ -38,7 +38,7 @@ LIMITS: dict[str, Any] = {
     # Each node would need the lock and the files of the run.
     "trainer.num_nodes": Literal[1],
     # Images, weights and averaged weights must stay float32.
-    "trainer.precision": Literal["32-true", "bf16-mixed", "16-mixed"],
+    "trainer.precision": Literal["auto", "32-true", "bf16-mixed", "16-mixed"],
     # A share of the batches, or their number.
     "trainer.limit_train_batches": Positive,
     "trainer.limit_val_batches": Positive,

@@ -19,6 +19,7 @@ def environment(trainer: Trainer) -> dict[str, Any]:
         "lightning": version("lightning"),
         "torchvision": version("torchvision"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": str(trainer.precision),
         "threads": torch.get_num_threads(),
         "git": _git_commit(),
     }

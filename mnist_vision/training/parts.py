@@ -26,7 +26,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from mnist_vision.common.accelerators import check_accelerator, check_devices, is_cpu
+from mnist_vision.common.accelerators import (
+    check_accelerator,
+    check_devices,
+    choose_precision,
+    is_cpu,
+)
 from mnist_vision.common.errors import FieldError, UserError, first_line, settings_of
 from mnist_vision.common.files import shown
 from mnist_vision.common.instantiation import make
@@ -130,8 +135,11 @@ def make_parts(config: DictConfig) -> Parts:
     callbacks = [history, StepLimit(config.trainer.get("max_steps", -1)), FinalValidation()]
     callbacks += [*chosen.values(), KeptSettings(settings)]
     make_trainer = make(config, "trainer", _partial_=True)
+    precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     try:
-        trainer: Trainer = make_trainer(callbacks=callbacks, logger=loggers, max_steps=-1)
+        trainer: Trainer = make_trainer(
+            callbacks=callbacks, logger=loggers, max_steps=-1, precision=precision
+        )
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: {first_line(error)}") from error
     if not loggers:
@@ -142,7 +150,7 @@ def make_parts(config: DictConfig) -> Parts:
     _check_trainer(trainer, config)
     if checkpoint is not None:
         check_resumable(checkpoint, config.ckpt_path, model, recipe, trainer)
-    names = hyperparameters(config)
+    names = hyperparameters(config) | {"precision": precision}
     return Parts(
         datamodule, model, trainer, history, settings, names, directory, checkpoint, trained
     )

@@ -10,6 +10,7 @@ from lightning import seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
+from mnist_vision.common.accelerators import has_bfloat16
 from mnist_vision.common.errors import UserError, settings_of, stop_behind
 from mnist_vision.common.files import explain_os_error, shown
 from mnist_vision.common.memory import keep_freed_memory
@@ -131,14 +132,13 @@ def _log_settings(parts: Parts, config: DictConfig) -> None:
         total, trained = _count_parameters(model)
         log.info(
             f"{model.architecture}: {total:,} weights, {trained:,} of them trained; "
-            f"seed {config.seed}; on {device}; {shown(parts.directory.path)}"
+            f"seed {config.seed}; on {device}, {trainer.precision}; {shown(parts.directory.path)}"
         )
-    # Lightning accepts bf16 anywhere. Emulated, matrix products were a hundred times slower.
-    is_bf16 = "bf16" in str(trainer.precision) and device.type == "cpu"
-    if is_bf16 and not torch.cpu.get_capabilities().get("avx512_bf16", True):
+    # Lightning accepts bfloat16 anywhere, and emulates it.
+    if trainer.precision == "bf16-mixed" and not has_bfloat16(config.trainer.accelerator):
         log.warning(
-            f"trainer.precision={trainer.precision}: very slow on this processor, which has no "
-            "bf16 arithmetic; use trainer.precision=32-true"
+            f"trainer.precision={trainer.precision}: very slow on this device, which does not "
+            "compute in bfloat16; use trainer.precision=auto"
         )
     for logger in trainer.loggers:
         # TensorBoard takes them only together with the test metrics.

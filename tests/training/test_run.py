@@ -166,8 +166,32 @@ def test_weights_that_cannot_be_used_end_a_run_in_one_line_before_it_asks_for_da
 def test_bf16_on_a_processor_without_it_is_warned_of(run, monkeypatch, caplog, has_bf16):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16})
     run("trainer.precision=bf16-mixed", "trainer.limit_train_batches=1", "trainer.max_epochs=1")
-    warned = "trainer.precision=bf16-mixed: very slow on this processor" in caplog.text
+    warned = "trainer.precision=bf16-mixed: very slow on this device" in caplog.text
     assert warned is not has_bf16
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "precision"), [(True, "bf16-mixed"), (False, "32-true")], ids=str
+)
+def test_the_precision_is_by_default_the_fastest_of_the_device(
+    run, monkeypatch, has_bf16, precision
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16})
+    dtypes = []
+    forward = CNN.forward
+
+    def spy(self, images):
+        logits = forward(self, images)
+        dtypes.append(logits.dtype)
+        return logits
+
+    monkeypatch.setattr(CNN, "forward", spy)
+    run_dir = run("trainer.precision=auto", "trainer.max_epochs=1", "logger=tensorboard")
+    results = results_of(run_dir)
+    assert results["environment"]["precision"] == precision
+    assert results["settings"]["trainer"]["precision"] == "auto"
+    assert (torch.bfloat16 in dtypes) is has_bf16
+    assert dtypes[-1] == torch.float32  # the test
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
