@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from tabulate import tabulate
 
+from mnist_vision.common.accelerators import choose_precision
 from mnist_vision.common.conf import CONF_DIR
 from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.data.datamodule import MNISTDataModule
@@ -84,9 +85,10 @@ def train_and_measure(overrides: list[str], epochs: int) -> dict[str, float]:
     datamodule: MNISTDataModule = instantiate(config.data, _convert_="all")
     model = instantiate(config.model, _convert_="all")
     model.set_recipe(instantiate(config.optimizer), instantiate(config.scheduler))
-    silent: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
-    silent |= {"enable_checkpointing": False, "enable_model_summary": False}
-    trainer = Trainer(max_epochs=epochs, limit_val_batches=0, accelerator="cpu", **silent)
+    settings: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
+    settings |= {"enable_checkpointing": False, "enable_model_summary": False}
+    settings["precision"] = choose_precision("auto", "cpu")  # as runs do by default
+    trainer = Trainer(max_epochs=epochs, limit_val_batches=0, accelerator="cpu", **settings)
     trainer.fit(model, datamodule=datamodule)
     model.eval()
     images, targets = datamodule.val_set.images, datamodule.val_set.targets
