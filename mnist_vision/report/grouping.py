@@ -20,7 +20,8 @@ from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.settings import flatten
 
 # Overrides that labels leave out: they only say where a run writes and how it was started.
-_UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "data.root", "data.download", "suite"}
+_UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "suite"}
+_UNNAMED_KEYS |= {"data.root", "data.download", "data.device"}
 _UNNAMED_GROUPS = {"search", "sweep", "hydra", "logger"}
 # Labels that differ in more settings than this get a number instead.
 _MAX_DISTINCTIONS = 3
