@@ -16,7 +16,7 @@ from torch import Tensor
 from mnist_vision.common.errors import UserError
 from mnist_vision.data.constants import MISSED
 from mnist_vision.data.datamodule import MNISTDataModule
-from mnist_vision.evaluation.measure import TestResult
+from mnist_vision.evaluation.measure import TestResult, float32_arithmetic
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.runs.mistake_attributions import MistakeAttributions
 
@@ -74,7 +74,7 @@ def _explain(
     if model.attribution_layer is None:
         raise UserError(f"{model.architecture}: has no convolution, so there is no Grad-CAM")
     maps = []
-    with _only_pixels_are_trained(model):
+    with float32_arithmetic(), _only_pixels_are_trained(model):
         parts = zip(images.split(_NUM_IMAGES), digits.split(_NUM_IMAGES), strict=True)
         for some, predicted in parts:
             # A copy, as gradients cannot pass through a tensor of inference mode.

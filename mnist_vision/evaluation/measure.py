@@ -121,9 +121,23 @@ def exact_arithmetic() -> Iterator[None]:
     """Compute as every test does, so that a network has the same figures wherever it is tested."""
     torch.set_flush_denormal(True)  # as in training
     keep_freed_memory()
-    # TF32 convolutions on a GPU differ from float32 ones in the third digit.
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with float32_arithmetic():
         yield
+
+
+@contextmanager
+def float32_arithmetic() -> Iterator[None]:
+    """Compute float32 convolutions and matrix products in float32.
+
+    On a GPU they may else be in TF32, which differs in the third digit.
+    """
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, fp32_precision="ieee"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def run_test(

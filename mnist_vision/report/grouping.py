@@ -27,9 +27,8 @@ from mnist_vision.runs.predictions import Digits
 from mnist_vision.runs.settings import flatten
 
 # Overrides that labels leave out: they only say where a run writes and how it was started.
-_UNNAMED_KEYS = {
-    "seed", "model", "output_dir", "ckpt_path", "data.root", "data.download", "suite", "test",
-}  # fmt: skip
+_UNNAMED_KEYS = {"seed", "model", "output_dir", "ckpt_path", "suite", "test"}
+_UNNAMED_KEYS |= {"data.root", "data.download", "data.device"}
 _UNNAMED_GROUPS = {"search", "sweep", "hydra", "logger"}
 
 RunKind = TypeVar("RunKind", bound=FinishedRun)

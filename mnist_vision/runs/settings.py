@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "test",
     "data.root",
     "data.download",
+    "data.device",
     "logger",
     "trainer.accelerator",
     "trainer.detect_anomaly",
@@ -57,12 +58,12 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def figure_settings(config: DictConfig) -> dict[str, Any]:
-    """Resolve those settings that a run's figures depend on: no logger, test or data paths."""
+    """Resolve those settings that a run's figures depend on: no logger, test or place of data."""
     settings = run_settings(config)
     for key in ("logger", "suite", "test"):
         settings.pop(key, None)
     if isinstance(settings.get("data"), dict):
-        for key in ("root", "download"):
+        for key in ("root", "download", "device"):
             settings["data"].pop(key, None)
     return settings
 

@@ -3,6 +3,7 @@ import torch
 
 from mnist_vision.data.augmentation import Augmentation
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation.attribution import attribute
 from mnist_vision.evaluation.measure import TestResult, run_test, score_validation
 from mnist_vision.models.classifier import predict
 from mnist_vision.models.cnn import CNN
@@ -99,3 +100,36 @@ def test_pictures_are_those_of_the_mistakes(digits):
     outcome = run_test(CNN(widths=[2]).eval(), datamodule)
     images, _ = synthetic_digits(200, seed=len("test"))
     torch.testing.assert_close(outcome.mistake_pictures, images[outcome.mistakes] / 255)
+
+
+@pytest.fixture
+def tf32_allowed():
+    """Allows TF32 everywhere, in torch's old way and its new one."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.fp32_precision = "tf32"
+    yield
+    torch.backends.fp32_precision = torch.backends.cudnn.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+
+
+def precisions():
+    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def test_tests_and_attributions_compute_in_float32_where_tf32_is_allowed(tf32_allowed, digits):
+    seen = []
+
+    class Watched(CNN):
+        def forward(self, images):
+            seen.append(precisions())
+            return super().forward(images)
+
+    before = precisions()
+    assert before == ("tf32", "tf32")
+    outcome = run_test(Watched(widths=[2]), MNISTDataModule("", augmentation=None))
+    model = Watched(widths=[2])
+    num_tested = len(seen)
+    attribute(model, outcome.mistake_pictures[:2], outcome.predictions[:2])
+    assert len(seen) > num_tested > 0
+    assert set(seen) == {("ieee", "ieee")}
+    assert precisions() == before

@@ -114,7 +114,15 @@ def test_a_change_that_a_run_cannot_go_on_with_is_refused(change, expected):
 def test_a_run_goes_on_with_another_length_device_data_folder_and_logger():
     changes = ("trainer.max_epochs=99", "trainer.devices=2", "trainer.accelerator=cpu")
     changes += ("data.root=/elsewhere", "data.download=false", "logger=csv", "output_dir=/x")
+    changes += ("data.device=cpu",)
     check_unchanged(run_settings(composed()), composed(*changes))
+
+
+def test_the_place_of_the_data_does_not_identify_a_run():
+    places = ("data.root=/elsewhere", "data.download=false", "data.device=cpu")
+    assert fingerprint(composed(*places)) == fingerprint(composed())
+    # Nor do results of earlier versions have it.
+    assert "device" not in figure_settings(composed())["data"]
 
 
 def test_relative_paths_are_completed_and_names_and_homes_left_alone(tmp_path):

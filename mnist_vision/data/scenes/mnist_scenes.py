@@ -71,6 +71,8 @@ class MNISTScenesDataModule(MNISTDataModule):
             val_size=val_size,
             split_seed=split_seed,
             augmentation=augmentation,
+            # Digits are laid out on the CPU, and drawing takes far longer than sending them.
+            device="cpu",
         )
         self.rules = SceneRules(canvas_sizes, num_digits, scales, max_overlap)
         self.num_train_scenes = num_train_scenes
