@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import clip_boxes_to_image
 
 from mnist_vision.data.boxes import DigitBoxes
+from mnist_vision.models.detection.box_coding import Weights, box_loss, decode
 from mnist_vision.models.detection.box_ops import (
     POSITIVE,
     first_kept,
@@ -26,7 +25,7 @@ HIGH_IOU, LOW_IOU = 0.7, 0.3
 POSITIVE_FRACTION = 0.5
 NMS_IOU = 0.7
 MIN_SIZE = 1e-3
-SMOOTH_L1_BETA = 1 / 9
+CODE_WEIGHTS: Weights = (1.0, 1.0)
 
 
 class RegionProposalNetwork(nn.Module):
@@ -57,7 +56,6 @@ class RegionProposalNetwork(nn.Module):
         super().__init__()
         self.anchor_generator = AnchorGenerator((tuple(anchor_sizes),), (tuple(aspect_ratios),))
         self.head = RPNHead(channels, len(anchor_sizes) * len(aspect_ratios))
-        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
         self.pre_nms_top_n = pre_nms_top_n
         self.post_nms_top_n = post_nms_top_n
         self.batch_size_per_image = batch_size_per_image
@@ -101,10 +99,7 @@ class RegionProposalNetwork(nn.Module):
         logits, codes = logits.detach(), codes.detach()
         num = min(self.pre_nms_top_n, anchors.shape[0])
         indices = logits.topk(num).indices
-        boxes = self.box_coder.decode_single(
-            pick(codes, indices).flatten(0, 1), anchors[indices.flatten()]
-        )
-        boxes = clip_boxes_to_image(boxes.view(logits.shape[0], num, 4), image_size)
+        boxes = decode(pick(codes, indices), anchors[indices], CODE_WEIGHTS, image_size)
         keep = greedy_nms(boxes, is_larger(boxes, MIN_SIZE), NMS_IOU)
         positions, is_proposal = first_kept(keep, self.post_nms_top_n)
         return pick(boxes, positions) * is_proposal[..., None], is_proposal
@@ -137,15 +132,11 @@ class RegionProposalNetwork(nn.Module):
         objectness_loss = F.binary_cross_entropy_with_logits(
             pick(logits, indices), is_positive.float(), is_drawn.float(), reduction="sum"
         )
-        image, position = is_positive.nonzero(as_tuple=True)
-        anchor = indices[image, position]
-        wanted = self.box_coder.encode_single(
-            digits.boxes[image, digit_index[image, anchor]], anchors[anchor]
-        )
-        box_loss = F.smooth_l1_loss(
-            codes[image, anchor], wanted, beta=SMOOTH_L1_BETA, reduction="sum"
+        wanted = pick(digits.boxes, pick(digit_index, indices))
+        box_error = box_loss(
+            pick(codes, indices), wanted, anchors[indices], is_positive, CODE_WEIGHTS
         )
         return {
             "loss_objectness": objectness_loss / num_drawn,
-            "loss_rpn_box_reg": box_loss / num_drawn,
+            "loss_rpn_box_reg": box_error / num_drawn,
         }
