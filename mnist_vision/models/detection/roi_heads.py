@@ -113,8 +113,9 @@ class RoIHeads(nn.Module):
         first = self.box_head.fc6
         weight = first.weight.view(-1, features.shape[1], self.roi_size, self.roi_size)
         weight = weight.permute(0, 2, 3, 1).flatten(1)
-        hidden = F.relu(F.linear(rois.flatten(2), weight, first.bias))
-        hidden = F.relu(self.box_head.fc7(hidden))
+        hidden = F.relu(_linear(rois.flatten(2), weight, first.bias))
+        second = self.box_head.fc7
+        hidden = F.relu(_linear(hidden, second.weight, second.bias))
         logits, codes = self.box_predictor(hidden.flatten(0, 1))
         batch, num_boxes = boxes.shape[:2]
         # In bfloat16, which mixed precision computes in, a box could be pixels off.
@@ -221,3 +222,16 @@ class RoIHeads(nn.Module):
             labels.masked_fill(top_scores == 0, -1),
             top_scores,
         )
+
+
+def _linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply a linear layer to rows `[B, R, K]`: `[B, R, N]`.
+
+    On a CPU as a 1x1 convolution, the pixels of which are the rows of an image. oneDNN computes
+    that; on an AMD processor with AVX-512 it took half the time of MKL's matrix product. A GPU and
+    ONNX Runtime get the matrix product.
+    """
+    if not rows.is_cpu or torch.compiler.is_exporting():
+        return F.linear(rows, weight, bias)
+    pixels = rows.transpose(1, 2)[:, :, None]  # along x: oneDNN is slower along y
+    return F.conv2d(pixels, weight[..., None, None], bias)[:, :, 0].transpose(1, 2)
