@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -71,15 +72,18 @@ class RegionProposalNetwork(nn.Module):
             Anchors `Tensor[N, 4]`, the same for all images; objectness logits `Tensor[B, N]`; and
             the encoded difference between proposal and anchor, `Tensor[B, N, 4]`.
         """
-        (logits,), (codes,) = self.head([features])
+        # Both 1x1 convolutions of the head as one.
+        heads = (self.head.cls_logits, self.head.bbox_pred)
+        weight, bias = torch.cat([h.weight for h in heads]), torch.cat([h.bias for h in heads])
+        predicted = F.conv2d(self.head.conv(features), weight, bias).permute(0, 2, 3, 1)
+        logits, codes = predicted.split([h.out_channels for h in heads], dim=3)
         (anchors,) = self.anchor_generator(
             ImageList(images, [(images.shape[2], images.shape[3])]), [features]
         )
         # Channels of logits are anchors, those of codes are anchors times 4.
-        logits = logits.permute(0, 2, 3, 1).flatten(1)
-        codes = codes.permute(0, 2, 3, 1).reshape(images.shape[0], -1, 4)
+        codes = codes.reshape(images.shape[0], -1, 4)
         # In bfloat16, which mixed precision computes in, a box could be pixels off.
-        return anchors.float(), logits.float(), codes.float()
+        return anchors.float(), logits.flatten(1).float(), codes.float()
 
     def propose(
         self, image_size: tuple[int, int], anchors: Tensor, logits: Tensor, codes: Tensor
