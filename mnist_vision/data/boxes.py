@@ -1,5 +1,6 @@
 """Boxes of digits, found in the pixels."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -80,13 +81,26 @@ def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     Returns:
         `Tensor[..., N, M]` in [0, 1]; 0 where both boxes are empty.
     """
-    x1, y1, x2, y2 = boxes[..., :, None, :].unbind(dim=-1)
-    other_x1, other_y1, other_x2, other_y2 = others[..., None, :, :].unbind(dim=-1)
+    return overlap(boxes[..., :, None, :].unbind(dim=-1), others[..., None, :, :].unbind(dim=-1))
+
+
+def overlap(box: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+    """Compute the intersection over union of boxes that are given as four tensors.
+
+    Args:
+        box: x1, y1, x2 and y2, of any shape.
+        other: The same, of a shape that broadcasts with it.
+
+    Returns:
+        A tensor of the common shape, in [0, 1]; 0 where both boxes are empty.
+    """
+    x1, y1, x2, y2 = box
+    other_x1, other_y1, other_x2, other_y2 = other
     width = (torch.minimum(x2, other_x2) - torch.maximum(x1, other_x1)).clamp_(min=0)
     height = (torch.minimum(y2, other_y2) - torch.maximum(y1, other_y1)).clamp_(min=0)
     shared = width.mul_(height)
     areas = (x2 - x1) * (y2 - y1) + (other_x2 - other_x1) * (other_y2 - other_y1)
-    return shared / (areas - shared).clamp_(min=SMALLEST_AREA)
+    return shared / areas.sub_(shared).clamp_(min=SMALLEST_AREA)
 
 
 def _extent(is_hit: Tensor) -> tuple[Tensor, Tensor]:

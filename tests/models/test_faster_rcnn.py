@@ -283,6 +283,18 @@ def test_scenes_without_any_digit_are_assessed(model, logged):
     assert len(assessment.predictions) == 0
 
 
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "inference"])
+def test_no_operation_waits_for_the_device(model, mode):
+    # The device "meta" computes no values: asking for one fails.
+    model = model.to("meta").train(mode)
+    images, targets = (each.to("meta") for each in batch(4))
+    if mode:
+        sum(model.losses(images, targets).values()).backward()
+    else:
+        with torch.no_grad():
+            assert model.outputs(images)["boxes"].shape == (4, 10, 4)
+
+
 def test_a_whole_test_logs_how_well_boxes_fit(trained, logged):
     trained.on_test_start()
     trained.test_step(batch(), 0)

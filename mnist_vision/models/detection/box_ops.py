@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mnist_vision.data.boxes import box_iou
+from mnist_vision.data.boxes import box_iou, overlap
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 
@@ -41,8 +41,7 @@ def match(
     """
     iou = box_iou(digits, candidates).masked_fill(~is_digit[..., None], -1)
     best, index = iou.max(dim=1)
-    kind = torch.full_like(index, IGNORED)
-    kind[best < low] = NEGATIVE
+    kind = torch.full_like(index, IGNORED).masked_fill_(best < low, NEGATIVE)
     is_positive = best >= high
     if best_always:
         is_best = (iou == iou.amax(dim=2, keepdim=True)) & is_digit[..., None]
@@ -79,9 +78,7 @@ def sample(kind: Tensor, num: int, positive_fraction: float) -> tuple[Tensor, Te
 def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
     """Suppress boxes that overlap a better box (non-maximum suppression).
 
-    Works on all sets of boxes at once: each round drops the boxes that a kept box suppresses, until
-    nothing changes. After n rounds the first n boxes are final, so the result equals that of
-    processing the boxes one by one; a few rounds are usually enough.
+    Works on all sets of boxes at once, box by box. No step waits for a GPU's result.
 
     Args:
         boxes: `Tensor[..., N, 4]`: sets of boxes, the best first.
@@ -91,20 +88,39 @@ def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
     Returns:
         `Tensor[..., N]` bool. Source: `torchvision.ops.nms`, set by set.
     """
-    # [..., i, j]: whether box i would be suppressed by box j, which is better.
-    suppressed_by = (box_iou(boxes, boxes) > threshold).tril_(diagonal=-1)
-
-    def next_round(settled: Tensor) -> Tensor:
-        return is_valid & ~(suppressed_by & settled[..., None, :]).any(dim=-1)
-
+    num = boxes.shape[-2]
+    # The sets come last in memory, so that each operation goes through them in one piece.
+    sides = boxes.reshape(-1, num, 4).permute(2, 1, 0).contiguous()
+    is_over = overlap(sides[:, :, None], sides[:, None]) > threshold  # [N, N, sets]
+    # A copy, as a loop in a program needs the same strides again, even along an axis of one set.
+    valid = is_valid.reshape(-1, num).T.clone(memory_format=torch.contiguous_format)
     if torch.compiler.is_exporting():
-        return _repeat_until_equal(next_round, is_valid)
-    keep = is_valid
-    while True:
-        settled = keep
-        keep = next_round(settled)
-        if torch.equal(keep, settled):
-            return keep
+        return _suppress_in_program(is_over, valid).T.reshape(is_valid.shape)
+    dropped = ~valid
+    for index, is_over_box in enumerate(is_over):
+        # Of booleans, a > b is a and not b.
+        dropped[index + 1 :].bitwise_or_(is_over_box[index + 1 :] > dropped[index])
+    return ~dropped.T.reshape(is_valid.shape)
+
+
+def _suppress_in_program(is_over: Tensor, is_valid: Tensor) -> Tensor:
+    """Suppress in an exported program, where the number of boxes need not be known.
+
+    Each round drops the boxes that a kept box suppresses, until nothing changes. After n rounds the
+    first n boxes are final, so the result is that of going box by box.
+
+    Args:
+        is_over: `Tensor[N, N, S]` bool: whether two boxes of a set overlap too much.
+        is_valid: `Tensor[N, S]` bool.
+
+    Returns:
+        `Tensor[N, S]` bool: the boxes to keep.
+    """
+    rank = torch.arange(len(is_over), device=is_over.device)
+    suppresses = is_over & (rank[:, None] < rank)[..., None]
+    return _repeat_until_equal(
+        lambda settled: is_valid & ~(suppresses & settled[:, None]).any(dim=0), is_valid
+    )
 
 
 def _repeat_until_equal(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import clip_boxes_to_image
 
 from mnist_vision.data.boxes import DigitBoxes
+from mnist_vision.models.detection.box_coding import Weights, box_loss, decode
 from mnist_vision.models.detection.box_ops import (
     POSITIVE,
     first_kept,
@@ -26,7 +26,7 @@ HIGH_IOU, LOW_IOU = 0.7, 0.3
 POSITIVE_FRACTION = 0.5
 NMS_IOU = 0.7
 MIN_SIZE = 1e-3
-SMOOTH_L1_BETA = 1 / 9
+CODE_WEIGHTS: Weights = (1.0, 1.0)
 
 
 class RegionProposalNetwork(nn.Module):
@@ -57,7 +57,6 @@ class RegionProposalNetwork(nn.Module):
         super().__init__()
         self.anchor_generator = AnchorGenerator((tuple(anchor_sizes),), (tuple(aspect_ratios),))
         self.head = RPNHead(channels, len(anchor_sizes) * len(aspect_ratios))
-        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
         self.pre_nms_top_n = pre_nms_top_n
         self.post_nms_top_n = post_nms_top_n
         self.batch_size_per_image = batch_size_per_image
@@ -73,15 +72,18 @@ class RegionProposalNetwork(nn.Module):
             Anchors `Tensor[N, 4]`, the same for all images; objectness logits `Tensor[B, N]`; and
             the encoded difference between proposal and anchor, `Tensor[B, N, 4]`.
         """
-        (logits,), (codes,) = self.head([features])
+        # Both 1x1 convolutions of the head as one.
+        heads = (self.head.cls_logits, self.head.bbox_pred)
+        weight, bias = torch.cat([h.weight for h in heads]), torch.cat([h.bias for h in heads])
+        predicted = F.conv2d(self.head.conv(features), weight, bias).permute(0, 2, 3, 1)
+        logits, codes = predicted.split([h.out_channels for h in heads], dim=3)
         (anchors,) = self.anchor_generator(
             ImageList(images, [(images.shape[2], images.shape[3])]), [features]
         )
         # Channels of logits are anchors, those of codes are anchors times 4.
-        logits = logits.permute(0, 2, 3, 1).flatten(1)
-        codes = codes.permute(0, 2, 3, 1).reshape(images.shape[0], -1, 4)
+        codes = codes.reshape(images.shape[0], -1, 4)
         # In bfloat16, which mixed precision computes in, a box could be pixels off.
-        return anchors.float(), logits.float(), codes.float()
+        return anchors.float(), logits.flatten(1).float(), codes.float()
 
     def propose(
         self, image_size: tuple[int, int], anchors: Tensor, logits: Tensor, codes: Tensor
@@ -101,10 +103,7 @@ class RegionProposalNetwork(nn.Module):
         logits, codes = logits.detach(), codes.detach()
         num = min(self.pre_nms_top_n, anchors.shape[0])
         indices = logits.topk(num).indices
-        boxes = self.box_coder.decode_single(
-            pick(codes, indices).flatten(0, 1), anchors[indices.flatten()]
-        )
-        boxes = clip_boxes_to_image(boxes.view(logits.shape[0], num, 4), image_size)
+        boxes = decode(pick(codes, indices), anchors[indices], CODE_WEIGHTS, image_size)
         keep = greedy_nms(boxes, is_larger(boxes, MIN_SIZE), NMS_IOU)
         positions, is_proposal = first_kept(keep, self.post_nms_top_n)
         return pick(boxes, positions) * is_proposal[..., None], is_proposal
@@ -137,15 +136,11 @@ class RegionProposalNetwork(nn.Module):
         objectness_loss = F.binary_cross_entropy_with_logits(
             pick(logits, indices), is_positive.float(), is_drawn.float(), reduction="sum"
         )
-        image, position = is_positive.nonzero(as_tuple=True)
-        anchor = indices[image, position]
-        wanted = self.box_coder.encode_single(
-            digits.boxes[image, digit_index[image, anchor]], anchors[anchor]
-        )
-        box_loss = F.smooth_l1_loss(
-            codes[image, anchor], wanted, beta=SMOOTH_L1_BETA, reduction="sum"
+        wanted = pick(digits.boxes, pick(digit_index, indices))
+        box_error = box_loss(
+            pick(codes, indices), wanted, anchors[indices], is_positive, CODE_WEIGHTS
         )
         return {
             "loss_objectness": objectness_loss / num_drawn,
-            "loss_rpn_box_reg": box_loss / num_drawn,
+            "loss_rpn_box_reg": box_error / num_drawn,
         }
