@@ -164,6 +164,7 @@ OTHER_DATA = [
 @pytest.mark.parametrize(("key", "value", "reason"), OTHER_DATA)
 def test_members_of_other_data_are_refused(runs, refusal, tmp_path, key, value, reason):
     checkpoint = read_checkpoint(runs / "1" / "checkpoints" / "best.ckpt")
+    del checkpoint["run"]["settings"]["data"]["device"]  # which scenes do not have
     torch.save(
         changed(checkpoint, ("run", "settings", "data", key), value), tmp_path / "other.ckpt"
     )
@@ -177,6 +178,7 @@ def test_detectors_of_other_scenes_are_refused_and_single_digits_unite_them(
     checkpoint = read_checkpoint(last.with_name("best.ckpt"))
     scenes = {"_target_": "mnist_vision.data.scenes.mnist_scenes.MNISTScenesDataModule"}
     data = checkpoint["run"]["settings"]["data"]
+    del data["device"]  # which scenes do not have
     for number in (20, 30):
         settings = data | scenes | {"num_test_scenes": number}
         torch.save(

@@ -102,7 +102,7 @@ def test_a_printed_command_can_be_pasted(text, tmp_path, monkeypatch):
         ),
         ("seed=1", r"seed=1: the run was trained with seed=0, which cannot change .* leave it out"),
         ("callbacks=ema", r"callbacks\.averaging\._target_="),
-        ("trainer.precision=bf16-mixed", r'with trainer\.precision="32-true"'),
+        ("trainer.precision=bf16-mixed", r'with trainer\.precision="auto"'),
     ],
 )
 def test_a_change_that_a_run_cannot_go_on_with_is_refused(change, expected):

@@ -91,7 +91,8 @@ def greedy_nms(boxes: Tensor, is_valid: Tensor, threshold: float) -> Tensor:
     num = boxes.shape[-2]
     # The sets come last in memory, so that each operation goes through them in one piece.
     sides = boxes.reshape(-1, num, 4).permute(2, 1, 0).contiguous()
-    is_over = overlap(sides[:, :, None], sides[:, None]) > threshold  # [N, N, sets]
+    # [N, N, sets]
+    is_over = overlap(sides[:, :, None].unbind(), sides[:, None].unbind()) > threshold
     # A copy, as a loop in a program needs the same strides again, even along an axis of one set.
     valid = is_valid.reshape(-1, num).T.clone(memory_format=torch.contiguous_format)
     if torch.compiler.is_exporting():
@@ -116,7 +117,7 @@ def _suppress_in_program(is_over: Tensor, is_valid: Tensor) -> Tensor:
     Returns:
         `Tensor[N, S]` bool: the boxes to keep.
     """
-    rank = torch.arange(len(is_over), device=is_over.device)
+    rank = torch.arange(is_over.shape[0], device=is_over.device)
     suppresses = is_over & (rank[:, None] < rank)[..., None]
     return _repeat_until_equal(
         lambda settled: is_valid & ~(suppresses & settled[:, None]).any(dim=0), is_valid
