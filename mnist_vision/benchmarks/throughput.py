@@ -151,5 +151,5 @@ def _gradient_operations(
     grad: list[int], images: list[int], kernel: list[int], *settings: Any, **_: Any
 ) -> int:
     """Count the operations of the gradients of images and kernel: each as the convolution."""
-    needs_images, needs_kernel, _ = settings[-1]
-    return (needs_images + needs_kernel) * _convolution_operations(images, kernel, *settings)
+    num_gradients: int = sum(settings[-1][:2])  # the third, of the bias, has no products
+    return num_gradients * _convolution_operations(images, kernel, *settings)
