@@ -110,7 +110,8 @@ def count_operations(step: Callable[[], Any]) -> int:
     }
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         step()
-    return counter.get_total_flops()
+    num_operations: int = counter.get_total_flops()
+    return num_operations
 
 
 def _convolution_operations(
