@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mnist_vision.common.checks import Count, Dropout, NonNegativeInt, checked
 from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES, PIXEL_MEAN, PIXEL_STD
 from mnist_vision.models.classifier import DigitClassifier
+from mnist_vision.models.max_pool import MaxPool2x2
 from mnist_vision.models.standardization import standardize
 
 
@@ -80,7 +81,7 @@ def _stage(in_channels: int, width: int, num_convs: int, batch_norm: bool) -> nn
         # max pooling gives the same before it. Source of the idea:
         # https://github.com/KellerJordan/cifar10-airbench.
         if index == num_convs - 1:
-            layers.append(nn.MaxPool2d(2))
+            layers.append(MaxPool2x2())
         if batch_norm:
             layers.append(nn.BatchNorm2d(width))
         layers.append(nn.ReLU(inplace=True))

@@ -18,8 +18,8 @@ class SmallMapConv2d(nn.Conv2d):
     In training on a CPU, feature maps of at most `MAX_SIDE` pixels a side are convolved as a sum of
     matrix products, one for each position of the kernel (tap). Each product skips the pixels that
     the tap would read from the padding, and the gradient of the weight has the weight's layout.
-    nn.Conv2d does the rest: larger maps, evaluation, other devices, half precision. The results are
-    equal up to rounding.
+    nn.Conv2d does the rest: larger maps, evaluation, other devices. The results are equal up to
+    rounding. In half precision the taps are added up in float32.
 
     Args:
         in_channels: Channels of the input, at least 1.
@@ -38,12 +38,11 @@ class SmallMapConv2d(nn.Conv2d):
             and self.weight.requires_grad
             and images.device.type == "cpu"
             and max(images.shape[2:]) <= MAX_SIDE
-            # The sum is rounded after each tap: too often for half precision.
-            and images.dtype in (torch.float32, torch.float64)
-            and not torch.is_autocast_enabled("cpu")
         )
         if not is_tap_by_tap:
             return super().forward(images)
+        if torch.is_autocast_enabled("cpu"):
+            images = images.to(torch.get_autocast_dtype("cpu"))
         # Pixels before images: a row of pixels, over all images, is then one matrix.
         pixels = images.permute(2, 3, 0, 1).contiguous()
         convolved: Tensor = _TapByTap.apply(pixels, self.weight, self.bias)
@@ -80,7 +79,8 @@ class _TapByTap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         height, width, num_images, _ = pixels.shape
-        convolved = bias.repeat(height, width, num_images, 1)
+        weight = weight.to(pixels.dtype)
+        convolved = bias.to(_sum_dtype(pixels)).repeat(height, width, num_images, 1)
         for kernel_x, input_x, output_x in _taps(weight.shape[3], width):
             inputs = pixels[:, input_x].contiguous()
             outputs = convolved[:, output_x].contiguous()
@@ -89,7 +89,7 @@ class _TapByTap(torch.autograd.Function):
                 _add_product(outputs[output_y], inputs[input_y], tap.T)
             convolved[:, output_x] = outputs
         ctx.save_for_backward(pixels, weight)
-        return convolved
+        return convolved.to(pixels.dtype)
 
     @staticmethod
     @once_differentiable
@@ -97,8 +97,9 @@ class _TapByTap(torch.autograd.Function):
         pixels, weight = ctx.saved_tensors
         height, width, _, _ = pixels.shape
         grad = grad.contiguous()
-        weight_grad = torch.zeros_like(weight)
-        pixels_grad = torch.zeros_like(pixels) if ctx.needs_input_grad[0] else None
+        dtype = _sum_dtype(pixels)
+        weight_grad = torch.zeros_like(weight, dtype=dtype)
+        pixels_grad = torch.zeros_like(pixels, dtype=dtype) if ctx.needs_input_grad[0] else None
         for kernel_x, input_x, output_x in _taps(weight.shape[3], width):
             inputs = pixels[:, input_x].contiguous()
             output_grad = grad[:, output_x].contiguous()
@@ -106,19 +107,37 @@ class _TapByTap(torch.autograd.Function):
             for kernel_y, input_y, output_y in _taps(weight.shape[2], height):
                 tap, tap_grad = (w[:, :, kernel_y, kernel_x] for w in (weight, weight_grad))
                 rows = output_grad[output_y].flatten(0, 2)
-                torch.mm(rows.T, inputs[input_y].flatten(0, 2), out=tap_grad)
+                _store_product(tap_grad, rows.T, inputs[input_y].flatten(0, 2))
                 if input_grad is not None:
                     _add_product(input_grad[input_y], output_grad[output_y], tap)
             if pixels_grad is not None and input_grad is not None:
                 pixels_grad[:, input_x] = input_grad
-        return pixels_grad, weight_grad, grad.sum((0, 1, 2))
+        if pixels_grad is not None:
+            pixels_grad = pixels_grad.to(pixels.dtype)
+        return pixels_grad, weight_grad, grad.sum((0, 1, 2), dtype=dtype)
+
+
+def _sum_dtype(pixels: Tensor) -> torch.dtype:
+    """The precision that taps are added up in: half precision would be rounded too often."""
+    return torch.promote_types(pixels.dtype, torch.float32)
 
 
 def _add_product(result: Tensor, pixels: Tensor, matrix: Tensor) -> None:
     """Add `pixels @ matrix` to `result`; both are contiguous `[H, W, B, C]`."""
-    rows = result.flatten(0, 2)
-    # Not addmm_: torch's FlopCounterMode does not count its operations.
-    torch.addmm(rows, pixels.flatten(0, 2), matrix, out=rows)
+    sums, rows = result.flatten(0, 2), pixels.flatten(0, 2)
+    if sums.dtype == rows.dtype:
+        # Not addmm_: torch's FlopCounterMode does not count its operations.
+        torch.addmm(sums, rows, matrix, out=sums)
+    else:
+        sums += rows @ matrix
+
+
+def _store_product(result: Tensor, left: Tensor, right: Tensor) -> None:
+    """Write `left @ right` to `result`."""
+    if result.dtype == left.dtype:
+        torch.mm(left, right, out=result)
+    else:
+        result.copy_(left @ right)
 
 
 def _taps(kernel_side: int, map_side: int) -> Iterator[tuple[int, slice, slice]]:

@@ -97,19 +97,46 @@ def test_the_layout_of_weight_and_images_is_kept():
     assert conv.weight.grad.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_large_maps_evaluation_frozen_weights_and_half_precision_are_torchs(num_products):
+def test_large_maps_evaluation_and_frozen_weights_are_torchs(num_products):
     conv = SmallMapConv2d(4, 5, 3)
     images = random_images(2, dtype=torch.float32).detach()
     conv(random_images(MAX_SIDE + 1, dtype=torch.float32))
     conv(random_images(2, MAX_SIDE + 1, dtype=torch.float32))
     with torch.no_grad():
         conv(images)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert conv(images).dtype == torch.bfloat16
-    conv.bfloat16()(images.bfloat16())
-    conv.float().requires_grad_(False)
+    conv.requires_grad_(False)
     conv(images)
     assert num_products() == 0
+
+
+@pytest.mark.parametrize("is_autocast", [True, False])
+def test_half_precision_gives_what_torch_gives_up_to_its_rounding(is_autocast, num_products):
+    conv = SmallMapConv2d(64, 5, 3)
+    twin = plain_twin(conv).double()
+    images = torch.randn(3, 64, 2, 2).bfloat16()
+    weights = torch.randn(3, 5, 2, 2)
+    # Both convolve the same rounded numbers: only sums and results may differ.
+    twin.load_state_dict({name: t.bfloat16() for name, t in conv.state_dict().items()})
+    theirs = images.double().requires_grad_()
+    ours = (images.float() if is_autocast else images).requires_grad_()
+    if not is_autocast:
+        conv.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        convolved = conv(ours)
+    assert convolved.dtype == torch.bfloat16
+    (convolved * weights.bfloat16()).sum().backward()
+    expected = twin(theirs)
+    (expected * weights.bfloat16()).sum().backward()
+    for tensor, reference in (
+        (convolved, expected),
+        (ours.grad, theirs.grad),
+        (conv.weight.grad, twin.weight.grad),
+        (conv.bias.grad, twin.bias.grad),
+    ):
+        error = (tensor - reference).norm() / reference.norm()
+        assert error < 2 * torch.finfo(torch.bfloat16).eps
+    assert conv.weight.grad.dtype == conv.weight.dtype
+    assert num_products() == 1
 
 
 def test_a_convolution_is_replaced_and_its_shapes_kept():
