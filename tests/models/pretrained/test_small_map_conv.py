@@ -109,6 +109,23 @@ def test_large_maps_evaluation_and_frozen_weights_are_torchs(num_products):
     assert num_products() == 0
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype", "side"),
+    [
+        ("AVX512", torch.float32, 2),
+        ("AVX512", torch.bfloat16, 4),
+        ("AVX2", torch.float32, 4),
+        ("DEFAULT", torch.float32, 4),
+    ],
+)
+def test_maps_are_small_where_it_is_faster(monkeypatch, num_products, capability, dtype, side):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    conv = SmallMapConv2d(4, 5, 3).to(dtype)
+    for more in (1, 0):
+        conv(torch.randn(2, 4, side + more, side, dtype=dtype))
+        assert (num_products() == 0) is bool(more)
+
+
 @pytest.mark.parametrize("is_autocast", [True, False])
 def test_half_precision_gives_what_torch_gives_up_to_its_rounding(is_autocast, num_products):
     conv = SmallMapConv2d(64, 5, 3)
