@@ -12,6 +12,7 @@ from mnist_vision.common.checks import Count, NonNegative, Positive, Share, chec
 from mnist_vision.common.errors import FieldError
 
 LIMITS: dict[str, Any] = {
+    "compile": bool,
     "overwrite": bool,
     "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
     "suite": Literal["corruptions"] | None,

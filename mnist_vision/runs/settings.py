@@ -23,6 +23,7 @@ OUTPUT_DIR = "${output_dir}"
 MAY_CHANGE = (
     "suite",
     "test",
+    "compile",
     "data.root",
     "data.download",
     "data.device",
@@ -62,6 +63,8 @@ def figure_settings(config: DictConfig) -> dict[str, Any]:
     settings = run_settings(config)
     for key in ("logger", "suite", "test"):
         settings.pop(key, None)
+    if not settings.get("compile"):
+        settings.pop("compile", None)  # results of earlier versions do not have it
     if isinstance(settings.get("data"), dict):
         for key in ("root", "download", "device"):
             settings["data"].pop(key, None)

@@ -53,6 +53,7 @@ from mnist_vision.training.callbacks.history import History
 from mnist_vision.training.callbacks.kept_settings import KeptSettings
 from mnist_vision.training.callbacks.step_limit import StepLimit
 from mnist_vision.training.checkpoints import epochs_done, read_resumable, stored_settings
+from mnist_vision.training.compilation import compile_losses
 from mnist_vision.training.resume_checks import check_resumable
 
 # Callbacks of Lightning that a run cannot work with.
@@ -150,6 +151,8 @@ def make_parts(config: DictConfig) -> Parts:
     _check_trainer(trainer, config)
     if checkpoint is not None:
         check_resumable(checkpoint, config.ckpt_path, model, recipe, trainer)
+    if config.compile and trained is None:
+        compile_losses(model, trainer.strategy.root_device)
     names = hyperparameters(config) | {"precision": precision}
     return Parts(
         datamodule, model, trainer, history, settings, names, directory, checkpoint, trained

@@ -23,7 +23,7 @@ def test_settings_are_plain_values_that_leave_the_output_directory_open(monkeypa
     settings = run_settings(composed("seed=3", "optimizer.lr='${oc.decode:${oc.env:RATE}}'"))
     assert settings.keys() == {
         "seed", "test", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "model",
-        "suite",
+        "suite", "compile",
     }  # fmt: skip
     assert settings["seed"] == 3
     assert settings["optimizer"]["lr"] == 0.25

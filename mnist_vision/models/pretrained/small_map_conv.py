@@ -41,6 +41,7 @@ class SmallMapConv2d(nn.Conv2d):
             torch.is_grad_enabled()
             and self.weight.requires_grad
             and images.device.type == "cpu"
+            and not torch.compiler.is_compiling()  # which is for GPUs above all
             and max(images.shape[2:]) <= max_side(dtype)
         )
         if not is_tap_by_tap:

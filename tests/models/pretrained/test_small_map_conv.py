@@ -126,6 +126,14 @@ def test_maps_are_small_where_it_is_faster(monkeypatch, num_products, capability
         assert (num_products() == 0) is bool(more)
 
 
+def test_a_compiled_network_has_torchs_convolution(num_products):
+    conv = SmallMapConv2d(4, 5, 3)
+    images = random_images(2, dtype=torch.float32)
+    compiled = torch.compile(conv, backend="eager")(images)
+    assert num_products() == 0
+    torch.testing.assert_close(compiled, conv(images))
+
+
 @pytest.mark.parametrize("is_autocast", [True, False])
 def test_half_precision_gives_what_torch_gives_up_to_its_rounding(is_autocast, num_products):
     conv = SmallMapConv2d(64, 5, 3)
