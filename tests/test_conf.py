@@ -182,7 +182,9 @@ def make(node_json, **arguments):
 def make_all(config):
     """Makes every part, each distinct one once, and the optimizer and its schedule."""
     assert config["trainer"]["accelerator"] in ("auto", "cpu", "gpu")
-    make(json.dumps(config["trainer"] | {"accelerator": "cpu"}), logger=False)
+    make(
+        json.dumps(config["trainer"] | {"accelerator": "cpu", "precision": "32-true"}), logger=False
+    )
     make(json.dumps(config["model"]))
     make(json.dumps(config["data"]))
     optimizer = make(json.dumps(config["optimizer"]))([torch.zeros(1, requires_grad=True)])

@@ -40,6 +40,7 @@ def _lightning_epoch(settings: DictConfig, config: DictConfig) -> float:
         max_epochs=1,
         limit_val_batches=0,
         accelerator="cpu",
+        precision="32-true",  # as the plain loop
         enable_checkpointing=False,
         callbacks=[History(), *callbacks, clock],
         logger=list(instantiate(settings.logger).values()),

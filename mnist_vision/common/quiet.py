@@ -40,6 +40,10 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated.*")
     # Lightning calls a function that torch deprecates.
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    # The table counts weights, which are float32.
+    warnings.filterwarnings(
+        "ignore", message="Precision .* is not supported by the model summary.*"
+    )
     # Damaged pictures are refused, or read as far as they go.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)

@@ -68,7 +68,9 @@ def run_job(task: Task, config: DictConfig, explain: Explain) -> Any:
         seconds = earlier.seconds if earlier is not None else None
         job = job.model_copy(update={"status": "completed", "seconds": seconds})
         directory.write(job)
-        log.info("%s: already completed, not run again", _describe(job, directory))
+        log.info(
+            "%s: already completed, not run again", _describe(job, _figures(results, directory))
+        )
         return results.best.val_accuracy
 
 
@@ -135,7 +137,8 @@ def _run(
         with suppress(OSError) if status == "stopped" else nullcontext():
             directory.write(job)
         release_memory()  # networks and trainers refer to each other
-    log.info(_describe(job, directory))
+    figures = _figures(directory.find_results(), directory) if status == "completed" else ""
+    log.info(_describe(job, figures))
     return value
 
 
@@ -189,19 +192,17 @@ def job_overrides(overrides: Sequence[str]) -> list[str]:
     return [o for o in overrides if not o.startswith((f"{RESUME}=", "hydra.sweep.dir="))]
 
 
-def _describe(job: Job, directory: RunDirectory) -> str:
+def _describe(job: Job, figures: str) -> str:
     """Describe in one line how a job ended."""
-    figures = _figures(directory) if job.status == "completed" else ""
     minutes = f" in {job.seconds / 60:.1f} min" if job.seconds is not None else ""
     reason = f": {job.reason}" if job.reason else ""
     overrides = " ".join(job.overrides)
     return f"job {job.number} {job.status}{minutes}{figures}{reason}  ({overrides})"
 
 
-def _figures(directory: RunDirectory) -> str:
+def _figures(results: TrainingResults | None, directory: RunDirectory) -> str:
     """Name the accuracy of a complete job."""
-    test = directory.find_test()
+    test = results.test if isinstance(results, Results) else directory.find_test()
     if test is not None:
         return f", accuracy {test.accuracy:.4f}, F1 {test.f1:.4f}"
-    results = directory.find_results()
     return "" if results is None else f", val accuracy {results.best.val_accuracy:.4f}"

@@ -21,7 +21,7 @@ MISTAKES = {
     "optimizer.lr=": "optimizer.lr=: must be a number above 0",
     "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
     "trainer.max_epochs=-3": "trainer.max_epochs=-3: must be a whole number of at least 1",
-    "trainer.precision=bf16-true": "trainer.precision=bf16-true: must be one of 32-true, bf16",
+    "trainer.precision=bf16-true": "trainer.precision=bf16-true: must be one of auto, 32-true",
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295",
     "trainer.limit_val_batches=0": "trainer.limit_val_batches=0: must be a number above 0",
     "ckpt_path=none.ckpt": "ckpt_path=none.ckpt: no such file",
@@ -107,7 +107,6 @@ PART_MISTAKES = {
     "+callbacks.finite_loss.every=5": "unknown key callbacks.finite_loss.every; ",
     "scheduler.warmup=2": "scheduler.warmup=2: must be a number",
     "+optimizer.betas=3": "error: optimizer: ",
-    "suite=corruptions test=false": "error: suite=corruptions: needs test=true; leave one of them ",
     "trainer.max_time=soon": "error: trainer: ",
     "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
     "trainer.devices=1000": "trainer.devices=1000: must be from 1 to ",
@@ -127,6 +126,7 @@ MODEL_MISTAKES = {
     "IMAGENET1K_V1, IMAGENET1K_FEATURES",
     "model=vgg16 model.num_trainable_blocks=-1": "model.num_trainable_blocks=-1: must be a whole",
     "model=vgg16 model.num_trainable_blocks=6": "model.num_trainable_blocks=6: must be a whole",
+    "suite=corruptions test=false": "suite=corruptions: needs test=true; leave one of them out",
     "model=cnn data=mnist_scenes": "data=mnist_scenes: shows several digits an image, and cnn",
 }
 

@@ -21,7 +21,7 @@ def check(config, checkpoint):
     """Check a checkpoint as a run with this configuration does."""
     recipe = instantiate(config.optimizer), instantiate(config.scheduler)
     callbacks = [*instantiate(config.callbacks, _convert_="all").values(), History()]
-    trainer = instantiate(config.trainer, callbacks=callbacks)
+    trainer = instantiate(config.trainer, callbacks=callbacks, precision="32-true")
     model = instantiate(config.model, _convert_="all")
     check_resumable(checkpoint, "it.ckpt", model, recipe, trainer)
 
