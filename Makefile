@@ -37,10 +37,10 @@ $(SERVE): $(BASE)
 	$(PIP) --editable '.[serve,onnx]'
 	@touch $@
 
-train: $(BASE) ## Train a CNN on MNIST and test it (about 3 minutes)
+train: $(BASE) ## Train a CNN on MNIST and test it (2 to 3 minutes)
 	$(BIN)/python -m mnist_vision.train $(ARGS)
 
-lab: $(BASE) ## Train the lab's four networks and compare them in one report (about 17 minutes)
+lab: $(BASE) ## Train the lab's four networks and compare them in one report (6 to 17 minutes)
 	@$(BIN)/python -m mnist_vision.train search=lab hydra.sweep.dir=outputs/lab sweep.resume=true $(ARGS); \
 	status=$$?; test $$status -lt 128 || exit $$status; \
 	$(BIN)/python -m mnist_vision.compare outputs/lab --output outputs/lab && exit $$status
