@@ -251,12 +251,12 @@ def _letter(place: int) -> str:
 
 
 def _key(run: Run) -> str:
-    """Make a text that is the same for all runs of a setting that were tested on its digits."""
+    """Make a key from the settings of a run and the digits that it was tested on."""
     return _key_of_settings(run) + hashlib.sha256(run.targets.tobytes()).hexdigest()
 
 
 def _key_of_settings(run: FinishedRun) -> str:
-    """Make a text that is the same for all runs of a setting."""
+    """Make a key from the settings of a run, without its seed."""
     if run.results.settings is None:
         return str(run.folder)
     return json.dumps([run.results.architecture, _without_seed(run)], sort_keys=True)

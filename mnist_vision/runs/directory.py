@@ -119,7 +119,7 @@ class RunDirectory:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the directory holds the results of a run, with or without a test."""
+        """True if the directory holds the results of a run, tested or not."""
         return any((self.path / name).exists() for name in (RESULTS_FILE, TRAINING_FILE))
 
     def holds(self, path: str | os.PathLike[str]) -> bool:

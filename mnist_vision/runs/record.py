@@ -76,7 +76,7 @@ class BestEpoch(Record):
 
 
 class TrainingResults(FileRecord):
-    """The results of a run that is complete without a test: `training.json`.
+    """The results of a completed run with `test=false`: `training.json`.
 
     Args:
         version: Of this layout.
@@ -155,7 +155,7 @@ _METRICS = {"epoch": math.inf, "train/loss": math.inf, "train/accuracy": 1, "val
 
 
 class Results(TrainingResults):
-    """The results of a run that is complete with its test: `results.json`.
+    """The results of a completed run that was tested: `results.json`.
 
     Args:
         test: Figures of the checkpoint of the best epoch on all test images.
