@@ -201,11 +201,12 @@ def _find_trained(
     """
     if checkpoint is None:
         return None
-    results = directory.find_results()
-    reason = _explain_complete(results, epochs_done(checkpoint), config)
+    results, num_epochs = directory.find_results(), epochs_done(checkpoint)
+    reason = _explain_complete(results, num_epochs, config)
     if reason is None:
         return None
-    if results is not None and config.test and not isinstance(results, Results):
+    is_as_long = num_epochs <= config.trainer.max_epochs
+    if is_as_long and results is not None and config.test and not isinstance(results, Results):
         return results
     raise UserError(f"ckpt_path={shown(config.ckpt_path)}: {reason}")
 

@@ -20,7 +20,7 @@ MISSING = object()
 
 
 def without_times(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The rows of a history that two equal runs share."""
+    """Drop the times from the rows of a history."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 

@@ -1,4 +1,4 @@
-"""What a run measures of its network besides the test."""
+"""Calibration, attributions and corruptions in a run; runs without a test."""
 
 import json
 import signal
@@ -137,7 +137,8 @@ def test_a_run_that_ended_within_an_epoch_is_tested_later_as_it_is(run, ending):
     assert (run_dir / "checkpoints" / "best.ckpt").read_bytes() == weights
 
 
-def test_a_complete_run_without_a_test_is_not_trained_again(run):
+@pytest.mark.parametrize("settings", [["test=false"], ["test=true", "trainer.max_epochs=1"]])
+def test_a_complete_run_without_a_test_is_not_trained_again(run, settings):
     run_dir = run("test=false")
     with pytest.raises(UserError, match="already trained for 2 epochs"):
-        run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", "test=false")
+        run(f"ckpt_path={run_dir}/checkpoints/last.ckpt", *settings)
