@@ -16,7 +16,7 @@ from mnist_vision.report.grouping import Comparison, Setting, SharedTest, Untest
 from mnist_vision.report.plotting import COLOURS
 from mnist_vision.report.quantities import QUANTITIES, quantities_in
 from mnist_vision.report.sections import SECTIONS
-from mnist_vision.report.selection import Selection
+from mnist_vision.report.selection import FinishedRun, Selection
 
 MAX_IN_SUMMARY = 10
 MAX_LABEL = 40
@@ -82,38 +82,39 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     settings = [(test.name, setting) for test in comparison.tests for setting in test.settings]
     for name_of_test, setting in settings:
         for run in setting.runs:
-            yield {
-                "setting": setting.label,
-                "architecture": run.results.architecture,
-                "seed": run.results.seed,
-                "status": "completed",
-                "epochs": run.results.epochs,
-                **{name: _csv_value(quantity.of(run)) for name, quantity in QUANTITIES.items()},
-                "num_trainable_parameters": run.results.num_trainable_parameters,
+            figures = {name: _csv_value(quantity.of(run)) for name, quantity in QUANTITIES.items()}
+            yield _csv_row(setting.label, run, "completed", figures) | {
                 "num_images": len(run.targets),
                 "missed": run.results.test.missed,
-                "weights": run.results.weights,
                 "test_data": name_of_test,
-                "device": run.results.environment.get("device"),
-                "folder": run.folder,
-                "reason": "",
             }
     for untested in comparison.untested:
         for finished in untested.runs:
-            yield {
-                "setting": untested.label,
-                "architecture": finished.results.architecture,
-                "seed": finished.results.seed,
-                "status": "not tested",
-                "epochs": finished.results.epochs,
+            figures = {
                 "val_accuracy": finished.results.best.val_accuracy,
                 "fit_seconds": finished.results.seconds.fit,
-                "folder": finished.folder,
-                "reason": "",
             }
+            yield _csv_row(untested.label, finished, "not tested", figures)
     for job in comparison.incomplete:
         request = {"setting": " ".join(job.overrides), "architecture": job.model}
         yield request | {"status": job.status, "folder": job.folder, "reason": job.reason}
+
+
+def _csv_row(label: str, run: FinishedRun, status: str, figures: dict[str, Any]) -> dict[str, Any]:
+    results = run.results
+    return {
+        "setting": label,
+        "architecture": results.architecture,
+        "seed": results.seed,
+        "status": status,
+        "epochs": results.epochs,
+        **figures,
+        "num_trainable_parameters": results.num_trainable_parameters,
+        "weights": results.weights,
+        "device": results.environment.get("device"),
+        "folder": run.folder,
+        "reason": "",
+    }
 
 
 def _csv_value(value: float) -> float | str:
