@@ -1,7 +1,6 @@
 """The accelerators of this machine."""
 
 import os
-from typing import Literal
 
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
@@ -47,9 +46,7 @@ def has_bfloat16(accelerator: object) -> bool:
     )
 
 
-def choose_precision(
-    precision: str, accelerator: object
-) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+def choose_precision(precision: str, accelerator: object) -> str:
     """Choose the arithmetic of training.
 
     Args:
@@ -59,7 +56,7 @@ def choose_precision(
     """
     if precision == "auto":
         return "bf16-mixed" if has_bfloat16(accelerator) else "32-true"
-    return precision  # type: ignore[return-value]
+    return precision
 
 
 def check_devices(devices: object, accelerator: object) -> None:

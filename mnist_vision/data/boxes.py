@@ -89,7 +89,7 @@ def overlap(box: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
 
     Args:
         box: x1, y1, x2 and y2, of any shape.
-        other: The same, of a shape that broadcasts with it.
+        other: The same of other boxes, broadcast with `box`.
 
     Returns:
         A tensor of the common shape, in [0, 1]; 0 where both boxes are empty.

@@ -28,7 +28,7 @@ class Parity:
 
     @property
     def is_reached(self) -> bool:
-        """Whether all predictions are equal, and all probabilities up to `TOLERANCE`."""
+        """True if all predictions are equal, and all probabilities within `TOLERANCE`."""
         return self.num_other_classes == 0 and self.largest_difference <= TOLERANCE
 
     def __str__(self) -> str:

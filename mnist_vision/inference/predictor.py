@@ -64,7 +64,7 @@ class Predictor:
 
     @property
     def gives_boxes(self) -> bool:
-        """Whether any network is a detector."""
+        """True if at least one network is a detector."""
         blank = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         return any(_run(network, blank).detections is not None for network in self._networks)
 

@@ -44,7 +44,7 @@ def decode(
 
     Args:
         codes: `Tensor[..., 4]` float32, as from `encode`.
-        references: `Tensor[..., 4]` in pixels, of a shape that broadcasts with `codes`.
+        references: `Tensor[..., 4]` in pixels, broadcast with `codes`.
         weights: Of shift and stretch.
         image_size: Height and width in pixels.
 
