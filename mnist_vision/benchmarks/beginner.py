@@ -16,15 +16,22 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
+from mnist_vision.benchmarks.harness import synchronize
+
 BATCH_SIZE = 64
 TEST_BATCH_SIZE = 1000
 
 
 class BeginnerNetwork(nn.Module):
-    """The network of the example, with its optimizer and schedule."""
+    """The network of the example, with its optimizer and schedule.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where it is trained and tested.
+    """
+
+    def __init__(self, device: torch.device) -> None:
         super().__init__()
+        self.device = device
         self.layers = nn.Sequential(
             nn.Conv2d(1, 32, 3),
             nn.ReLU(),
@@ -37,7 +44,7 @@ class BeginnerNetwork(nn.Module):
             nn.ReLU(),
             nn.Dropout(0.5),
             nn.Linear(128, 10),
-        )
+        ).to(device)
         self.optimizer = torch.optim.Adadelta(self.parameters(), lr=1.0)
         self.scheduler = StepLR(self.optimizer, step_size=1, gamma=0.7)
 
@@ -54,9 +61,11 @@ def train_epoch(network: BeginnerNetwork, root: Path) -> float:
     started = time.perf_counter()
     for images, targets in loader:
         network.optimizer.zero_grad()
+        images, targets = images.to(network.device), targets.to(network.device)
         F.cross_entropy(network(images), targets).backward()
         network.optimizer.step()
     network.scheduler.step()
+    synchronize()
     return time.perf_counter() - started
 
 
@@ -67,7 +76,8 @@ def accuracy(network: BeginnerNetwork, root: Path) -> float:
     network.eval()
     correct = 0
     for images, targets in DataLoader(dataset, TEST_BATCH_SIZE):
-        correct += int((network(images).argmax(dim=1) == targets).sum())
+        predictions = network(images.to(network.device)).argmax(dim=1)
+        correct += int((predictions == targets.to(network.device)).sum())
     return correct / len(dataset)
 
 

@@ -19,6 +19,7 @@ from mnist_vision.benchmarks.small_maps import measure_small_maps
 from mnist_vision.benchmarks.startup import measure_startup
 from mnist_vision.benchmarks.throughput import measure_architectures
 from mnist_vision.benchmarks.time_to_accuracy import measure_target
+from mnist_vision.common.accelerators import check_accelerator
 from mnist_vision.common.errors import FieldError
 from mnist_vision.common.files import write_json
 from mnist_vision.common.instantiation import check_arguments
@@ -50,11 +51,12 @@ def prepare(config: DictConfig) -> Callable[[], None]:
         What measures the chosen parts, prints the table and writes `benchmark.json`.
 
     Raises:
-        FieldError: If a part is unknown.
+        FieldError: If a part is unknown, or the accelerator is not there.
     """
     for part in config.parts:
         if part not in PARTS:
             raise FieldError("parts", part, f"must be some of {', '.join(PARTS)}")
+    check_accelerator("accelerator", config.accelerator)
     quiet_libraries()
     check_arguments(OmegaConf.to_container(config.data, resolve=True), "data")
     return partial(_run, config)

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -25,7 +26,7 @@ def measure_data_path(config: DictConfig) -> list[Row]:
     )
 
     def ours() -> None:
-        for images, _ in training_batches(datamodule):
+        for images, _ in training_batches(datamodule, torch.device("cpu")):
             (images - PIXEL_MEAN) / PIXEL_STD
 
     def theirs() -> None:

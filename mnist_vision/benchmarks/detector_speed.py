@@ -12,7 +12,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mnist_vision.benchmarks import stock_detector
-from mnist_vision.benchmarks.harness import Row, load_data, medians, seconds, training_batches
+from mnist_vision.benchmarks.harness import (
+    Row,
+    choose_device,
+    load_data,
+    medians,
+    seconds,
+    training_batches,
+)
 from mnist_vision.data.boxes import label_ink
 from mnist_vision.data.constants import IMAGE_SIZE
 from mnist_vision.models.faster_rcnn import FasterRCNN
@@ -29,10 +36,13 @@ def measure_detector(config: DictConfig) -> list[Row]:
     datamodule = load_data(config)
     settings = compose("train", ["model=faster_rcnn", "model.standardize_images=false"])
     seed_everything(0, verbose=False)
-    model: FasterRCNN = instantiate(settings.model, _convert_="all")
-    network = stock_detector.assemble(model.backbone, model.rpn, model.roi_heads, IMAGE_SIZE)
+    device = choose_device(config)
+    model: FasterRCNN = instantiate(settings.model, _convert_="all").to(device)
+    network = stock_detector.assemble(model.backbone, model.rpn, model.roi_heads, IMAGE_SIZE).to(
+        device
+    )
     optimizer = instantiate(settings.optimizer)(model.parameters())
-    batches = list(itertools.islice(training_batches(datamodule), NUM_BATCHES))
+    batches = list(itertools.islice(training_batches(datamodule, device), NUM_BATCHES))
     num_images = sum(len(targets) for _, targets in batches)
 
     def descend(losses: dict[str, Tensor]) -> None:

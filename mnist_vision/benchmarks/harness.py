@@ -1,4 +1,4 @@
-"""Tools of the benchmarks: a row of the table, timing, and training batches."""
+"""Tools of the benchmarks: a row of the table, timing, the device, and training batches."""
 
 import statistics
 import time
@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from mnist_vision.common.accelerators import is_cpu
 from mnist_vision.data.datamodule import Batch, MNISTDataModule
 
 
@@ -34,10 +36,18 @@ class Row:
 
 
 def seconds(step: Callable[[], Any]) -> float:
-    """Measure the wall-clock time of one call of `step`."""
+    """Measure the wall-clock time of one call of `step`, until a GPU has done its work too."""
+    synchronize()
     started = time.perf_counter()
     step()
+    synchronize()
     return time.perf_counter() - started
+
+
+def synchronize() -> None:
+    """Wait until the GPU, if there is one, has done all its work."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def medians(measures: Sequence[Callable[[], float]], repeats: int) -> list[float]:
@@ -49,6 +59,12 @@ def medians(measures: Sequence[Callable[[], float]], repeats: int) -> list[float
     return [statistics.median(values) for values in zip(*rounds, strict=True)]
 
 
+def choose_device(config: DictConfig) -> torch.device:
+    """The device of the setting `accelerator`."""
+    gpu = None if is_cpu(config.accelerator) else torch.accelerator.current_accelerator()
+    return gpu or torch.device("cpu")
+
+
 def load_data(config: DictConfig) -> MNISTDataModule:
     """Make the data module without augmentation and load the training images."""
     datamodule: MNISTDataModule = instantiate(config.data, augmentation=None)
@@ -57,7 +73,7 @@ def load_data(config: DictConfig) -> MNISTDataModule:
     return datamodule
 
 
-def training_batches(datamodule: MNISTDataModule) -> Iterator[Batch]:
+def training_batches(datamodule: MNISTDataModule, device: torch.device) -> Iterator[Batch]:
     """Iterate over one epoch of shuffled training batches, as the networks receive them."""
-    for batch in datamodule.train_dataloader():
-        yield datamodule.prepare_batch(batch)
+    for images, targets in datamodule.train_dataloader():
+        yield datamodule.prepare_batch((images.to(device), targets.to(device)))

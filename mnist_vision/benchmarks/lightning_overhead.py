@@ -9,7 +9,15 @@ from lightning import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 from torch.nn import functional as F
 
-from mnist_vision.benchmarks.harness import Row, load_data, medians, seconds, training_batches
+from mnist_vision.benchmarks.harness import (
+    Row,
+    choose_device,
+    load_data,
+    medians,
+    seconds,
+    synchronize,
+    training_batches,
+)
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.training.callbacks.history import History
@@ -39,7 +47,7 @@ def _lightning_epoch(settings: DictConfig, config: DictConfig) -> float:
         settings.trainer,
         max_epochs=1,
         limit_val_batches=0,
-        accelerator="cpu",
+        accelerator=config.accelerator,
         precision="32-true",  # as the plain loop
         enable_checkpointing=False,
         callbacks=[History(), *callbacks, clock],
@@ -51,14 +59,15 @@ def _lightning_epoch(settings: DictConfig, config: DictConfig) -> float:
 
 
 def _plain_epoch(settings: DictConfig, config: DictConfig, datamodule: MNISTDataModule) -> float:
-    model = _network(settings)
+    device = choose_device(config)
+    model = _network(settings).to(device)
     augmentation = instantiate(config.data.augmentation)
     optimizer = instantiate(settings.optimizer)(model.parameters())
     num_steps = len(datamodule.train_dataloader())
     scheduler = instantiate(settings.scheduler)(optimizer, num_steps)
 
     def train() -> None:
-        for images, targets in training_batches(datamodule):
+        for images, targets in training_batches(datamodule, device):
             augmented = augmentation.degrade(augmentation.distort_digits(images))
             loss = F.cross_entropy(model(augmented), targets)
             optimizer.zero_grad()
@@ -82,7 +91,9 @@ class _EpochClock(Callback):
     seconds = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        synchronize()
         self.seconds = -time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        synchronize()
         self.seconds += time.perf_counter()

@@ -14,14 +14,22 @@ from omegaconf import DictConfig
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from mnist_vision.benchmarks.harness import Row, load_data, medians, seconds, training_batches
+from mnist_vision.benchmarks.harness import (
+    Row,
+    choose_device,
+    load_data,
+    medians,
+    seconds,
+    training_batches,
+)
 from mnist_vision.data.datamodule import Batch
 from mnist_vision.models.classifier import DigitClassifier
 
 log = logging.getLogger(__name__)
 
-MATRIX_SIZES = (1024, 2048)
-CONV_SHAPES = ((32, 256, 16, 16), (32, 128, 32, 32))  # of images
+# Matrices, and images `[B, C, H, W]`, that are large for a CPU, and for a GPU.
+MATRIX_SIZES = {"cpu": (1024, 2048), "gpu": (4096, 8192)}
+CONV_SHAPES = {"cpu": ((32, 256, 16, 16), (32, 128, 32, 32)), "gpu": ((512, 512, 32, 32),)}
 
 
 def measure_architectures(config: DictConfig) -> list[Row]:
@@ -30,10 +38,12 @@ def measure_architectures(config: DictConfig) -> list[Row]:
     The peak is the best rate of large matrix products and convolutions in the same precision. The
     operations of a network are its matrix products and convolutions, without those with padding.
     """
-    batch = next(training_batches(load_data(config)))
+    device = choose_device(config)
+    batch = next(training_batches(load_data(config), device))
     is_half = config.precision == "bf16-mixed"
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=is_half)
-    peak = _measure_peak(torch.bfloat16 if is_half else torch.float32, config.repeats)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=is_half)
+    dtype = torch.bfloat16 if is_half else torch.float32
+    peak = _measure_peak(device, dtype, config.repeats)
     log.info("peak: %.0f GFLOP/s", peak / 1e9)
     rows = []
     for name in config.architectures:
@@ -50,7 +60,7 @@ def _steps(name: str, batch: Batch, autocast: torch.autocast) -> dict[str, Calla
     """Make a network; return a training step and a forward pass on the batch."""
     settings = compose("train", [f"model={name}"])
     seed_everything(0, verbose=False)
-    model: DigitClassifier = instantiate(settings.model, _convert_="all")
+    model: DigitClassifier = instantiate(settings.model, _convert_="all").to(batch[0].device)
     optimizer = instantiate(settings.optimizer)(model.parameter_groups())
     images, targets = batch
 
@@ -69,14 +79,16 @@ def _steps(name: str, batch: Batch, autocast: torch.autocast) -> dict[str, Calla
     return {"training": train, "inference": infer}
 
 
-def _measure_peak(dtype: torch.dtype, repeats: int) -> float:
+def _measure_peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
     """Measure the best rate of large products, in floating-point operations a second.
 
-    Two libraries compute them, MKL matrix products in float32 and oneDNN convolutions. With AVX512
-    on a processor of AMD, MKL reaches less than half the rate of oneDNN.
+    Two libraries compute them on a CPU, MKL matrix products in float32 and oneDNN convolutions.
+    With AVX512 on a processor of AMD, MKL reaches less than half the rate of oneDNN.
     """
-    products = [_matrix_product(size, dtype) for size in MATRIX_SIZES]
-    products += [_convolution(shape, dtype) for shape in CONV_SHAPES]
+    kind = "cpu" if device.type == "cpu" else "gpu"
+    with device:
+        products = [_matrix_product(size, dtype) for size in MATRIX_SIZES[kind]]
+        products += [_convolution(shape, dtype) for shape in CONV_SHAPES[kind]]
     return max(
         count_operations(product) / min(seconds(product) for _ in range(3 * repeats))
         for product in products

@@ -9,7 +9,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 
 from mnist_vision.benchmarks.beginner import BeginnerNetwork, accuracy, train_epoch
-from mnist_vision.benchmarks.harness import Row
+from mnist_vision.benchmarks.harness import Row, choose_device
 from mnist_vision.data.download import ensure_mnist
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Results
@@ -32,7 +32,7 @@ def measure_target(config: DictConfig) -> list[Row]:
     runs = [_speedrun(config, seed) for seed in range(config.repeats)]
     ours = statistics.median(results.seconds.fit for results in runs)
     our_accuracy = statistics.mean(results.test.accuracy for results in runs)
-    theirs, epochs, their_accuracy = _beginner(Path(config.data.root).expanduser(), target)
+    theirs, epochs, their_accuracy = _beginner(config)
     ratio = theirs / ours if min(our_accuracy, their_accuracy) >= target else None
     verdict = (
         f"{f'{ratio:.0f} times as fast' if ratio else 'target not reached'}: {our_accuracy:.4f} "
@@ -46,16 +46,18 @@ def _speedrun(config: DictConfig, seed: int) -> Results:
     run_dir.mkdir()
     settings = compose("train", ["experiment=speedrun", f"seed={seed}"])
     settings.output_dir = str(run_dir)
+    settings.trainer.accelerator = config.accelerator
     settings.data.root, settings.data.download = config.data.root, config.data.download
     run(settings)
     return RunDirectory(run_dir).read(Results)
 
 
-def _beginner(root: Path, target: float) -> tuple[float, int, float]:
+def _beginner(config: DictConfig) -> tuple[float, int, float]:
     """Train until the target or the last epoch: training seconds, epochs, test accuracy."""
+    root, target = Path(config.data.root).expanduser(), config.target_accuracy
     log.info("the beginner's loop, epoch by epoch, until %.4f", target)
     seed_everything(0, verbose=False)
-    network = BeginnerNetwork()
+    network = BeginnerNetwork(choose_device(config))
     seconds, epochs, reached = 0.0, 0, 0.0
     while reached < target and epochs < MAX_BEGINNER_EPOCHS:
         seconds += train_epoch(network, root)

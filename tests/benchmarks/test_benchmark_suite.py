@@ -25,6 +25,12 @@ def test_an_unknown_part_is_refused(config):
         benchmark_suite.prepare(config)
 
 
+def test_an_accelerator_that_is_not_there_is_refused(config):
+    config.accelerator = "tpu"
+    with pytest.raises(FieldError, match="accelerator=tpu: must be one that torch can use here"):
+        benchmark_suite.prepare(config)
+
+
 def test_the_table_leaves_out_what_is_not_compared():
     compared = Row("data path", 788146.64, 6816.91, "images/s", 115.6, "116 times as fast")
     lines = benchmark_suite.table([compared, Row("answer", 0.5, None, "s", None, "")]).splitlines()

@@ -10,8 +10,8 @@ from mnist_vision.common.conf import CONF_DIR
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_an_architecture_is_measured_against_the_peak(config, digits, monkeypatch, precision):
-    monkeypatch.setattr(throughput, "MATRIX_SIZES", (64,))
-    monkeypatch.setattr(throughput, "CONV_SHAPES", ((2, 8, 8, 8),))
+    monkeypatch.setattr(throughput, "MATRIX_SIZES", {"cpu": (64,)})
+    monkeypatch.setattr(throughput, "CONV_SHAPES", {"cpu": ((2, 8, 8, 8),)})
     config.architectures = ["cnn"]
     config.precision = precision
     config.data.batch_size, config.data.val_size = 8, 100
@@ -49,7 +49,8 @@ def test_the_gradient_of_images_is_counted_only_where_it_is_computed():
 
 
 def test_the_peak_is_the_best_of_all_products(monkeypatch):
-    monkeypatch.setattr(throughput, "MATRIX_SIZES", (4, 8))
-    monkeypatch.setattr(throughput, "CONV_SHAPES", ((2, 3, 5, 5), (1, 1, 4, 4)))
+    monkeypatch.setattr(throughput, "MATRIX_SIZES", {"cpu": (4, 8)})
+    monkeypatch.setattr(throughput, "CONV_SHAPES", {"cpu": ((2, 3, 5, 5), (1, 1, 4, 4))})
     monkeypatch.setattr(throughput, "seconds", lambda step: 1.0)
-    assert throughput._measure_peak(torch.float32, 1) == max(2 * 8**3, 2 * 2 * 9 * 9 * 3 * 3)
+    peak = throughput._measure_peak(torch.device("cpu"), torch.float32, 1)
+    assert peak == max(2 * 8**3, 2 * 2 * 9 * 9 * 3 * 3)
