@@ -147,6 +147,14 @@ def test_data_take_each_augmentation(data):
         assert config.data.augmentation.pictures == chosen.pictures
 
 
+@pytest.mark.parametrize(
+    "chosen", [f"experiment={each}" for each in EXPERIMENTS] + ["debug=overfit", "debug=smoke"]
+)
+def test_the_augmentation_of_the_command_line_replaces_that_of_a_file(chosen):
+    config = composed(chosen, "data/augmentation=strong")
+    assert "regions" in config.data.augmentation.pictures
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_chooses_its_optimizer_and_scheduler(experiment):
     content = OmegaConf.load(CONF_DIR / "experiment" / f"{experiment}.yaml")

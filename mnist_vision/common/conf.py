@@ -10,4 +10,6 @@ CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") i
 
 def is_group(key: str) -> bool:
     """Check whether a key of an override is a group of this program, not a setting."""
-    return key.isidentifier() and key != "hydra" and (CONF_DIR / key).is_dir()
+    names = key.split("/")
+    is_name = all(name.isidentifier() for name in names) and names[0] != "hydra"
+    return is_name and (CONF_DIR / key).is_dir()
