@@ -211,12 +211,18 @@ class _BestCheckpoint(_Record):
         return score
 
 
+def _check_reason(value: int) -> int:
+    # From Python 3.12 on, pydantic cannot tell how many arguments the class itself takes.
+    EarlyStoppingReason(value)
+    return value
+
+
 class _EarlyStopping(_Record):
     wait_count: NonNegativeInt
     stopped_epoch: NonNegativeInt
     best_score: Scalar
     patience: NonNegativeInt
-    stopping_reason: Annotated[int, AfterValidator(EarlyStoppingReason)] = 0
+    stopping_reason: Annotated[int, AfterValidator(_check_reason)] = 0
 
 
 # The states of the configured callbacks, by the names of their classes.
