@@ -47,7 +47,11 @@ LIMITS: dict[str, Any] = {
 # Settings of single commands; those of one name may differ.
 LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {
     "benchmark": {"precision": Literal["32-true", "bf16-mixed"], "repeats": Count},
-    "evaluate": {"members": Annotated[int, Field(ge=2)] | None},
+    "evaluate": {
+        "members": Annotated[int, Field(ge=2)] | None,
+        # Farther digits would leave the image: MNIST has a margin of 4.
+        "shift": Annotated[int, Field(ge=0, le=3)],
+    },
     "export": {
         "output": str | None,
         "format": Literal["onnx", "pt2"],

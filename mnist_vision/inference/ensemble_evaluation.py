@@ -1,4 +1,4 @@
-"""Test the networks of several checkpoints together on all test images, and record the result."""
+"""Test what averages networks, or shifts of the images, on all test images; record the result."""
 
 import hashlib
 import logging
@@ -20,6 +20,7 @@ from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.ensembles import Answers, average, calibrate, compare
 from mnist_vision.evaluation.measure import check_data, run_test, score_validation
+from mnist_vision.evaluation.shift_averaging import ShiftAveraged
 from mnist_vision.inference.checkpoint_data import make_datamodule
 from mnist_vision.inference.loading import is_exported
 from mnist_vision.inference.network_choice import as_list
@@ -61,13 +62,31 @@ class _Member:
     split: dict[str, int]
 
 
+@dataclass(frozen=True)
+class _Tested:
+    """A member, and how it answers.
+
+    Args:
+        member: Its record.
+        alone: Its answers to the test images, each read once.
+        validation: Its answers to validation images, averaged over shifts.
+        test: Its answers to test images, averaged over shifts.
+    """
+
+    member: EnsembleMember
+    alone: Answers
+    validation: Answers
+    test: Answers
+
+
 def is_ensemble(config: DictConfig) -> bool:
     """Test whether a configuration of `evaluate` asks for an ensemble.
 
     Args:
         config: The composed `conf/evaluate.yaml`.
     """
-    return config.members is not None or _is_list(config) or _is_directory(config)
+    is_averaged = config.members is not None or config.shift != 0
+    return is_averaged or _is_list(config) or _is_directory(config)
 
 
 def prepare(config: DictConfig) -> Callable[[], float]:
@@ -75,7 +94,7 @@ def prepare(config: DictConfig) -> Callable[[], float]:
 
     Args:
         config: The composed `conf/evaluate.yaml`; `ckpt_path` is a list of checkpoints or a
-            directory of runs.
+            directory of runs, or with `shift` a checkpoint.
 
     Returns:
         What tests them, and returns the test accuracy of the ensemble.
@@ -114,13 +133,14 @@ def _choose_paths(config: DictConfig) -> list[str]:
     Raises:
         UserError: If they are too few, or one is an exported file.
     """
-    if _is_list(config):
+    is_single = config.members is None and config.shift and not _is_directory(config)
+    if _is_list(config) or is_single:
         paths = as_list(config, "ckpt_path")
         for path in paths:
             if is_exported(path):
                 raise UserError(
-                    f"ckpt_path={shown(path)}: cannot be a member of an ensemble, as an ONNX file "
-                    "does not name the validation images of its run; give the checkpoint"
+                    f"ckpt_path={shown(path)}: its probabilities cannot be averaged, as an ONNX "
+                    "file does not name the validation images of its run; give the checkpoint"
                 )
         if config.members is not None:
             paths.sort(key=lambda path: -read_val_accuracy(read_checkpoint(path), path))
@@ -138,13 +158,13 @@ def _choose_paths(config: DictConfig) -> list[str]:
 
 
 def _check_number(paths: Sequence[str], config: DictConfig) -> None:
-    """Refuse less than two networks, or less than `members`."""
+    """Refuse less than two networks without shifts, or less than `members`."""
     where = f"ckpt_path={'[...]' if _is_list(config) else shown(config.ckpt_path)}"
     if not paths:
         raise UserError(
             f"{where}: no completed run in it; give a checkpoint, or a directory of runs"
         )
-    if len(paths) < 2:
+    if len(paths) < 2 and not config.shift:
         raise UserError(
             f"{where}: names one network, and an ensemble has at least 2; test it alone with "
             f"ckpt_path={shown(paths[0])}"
@@ -175,6 +195,8 @@ def _read_member(path: str, config: DictConfig) -> _Member:
     checkpoint = read_checkpoint(path)
     settings = stored_settings(checkpoint, path).settings
     _, datamodule = _load(path, config, checkpoint)
+    if config.shift and datamodule.gives_scenes:
+        raise UserError(f"shift={config.shift}: is for images of one digit, not for scenes")
     seed = settings.get("seed")
     if not isinstance(seed, int) or seed < 0:
         raise UserError(f"ckpt_path={shown(path)}: its settings name no seed")
@@ -222,21 +244,22 @@ def _check_same_data(first: _Member, other: _Member) -> None:
 
 
 def _test(members: Sequence[_Member], config: DictConfig) -> float:
-    tested: list[tuple[EnsembleMember, Answers, Answers]] = []
+    tested: list[_Tested] = []
     seconds = {"validation": 0.0, "test": 0.0}
     for number, member in enumerate(members, 1):
         log.info("member %d of %d: %s", number, len(members), shown(member.path))
         tested.append(_test_member(member, config, seconds))
     # So that the order in which members are given changes no figure, not even by rounding.
-    tested.sort(key=lambda each: (-each[0].val_accuracy, each[0].ckpt_path))
-    validation = average([answers for _, answers, _ in tested])
-    test = average([answers for _, _, answers in tested])
+    tested.sort(key=lambda each: (-each.member.val_accuracy, each.member.ckpt_path))
+    validation = average([each.validation for each in tested])
+    test = average([each.test for each in tested])
     ensemble = Ensemble(
-        members=[member for member, _, _ in tested],
+        members=[each.member for each in tested],
+        shift=config.shift,
         val_accuracy=validation.accuracy,
         test=test.figures(),
         calibration=calibrate(validation, test),
-        best_member=compare(test, tested[0][2]),
+        best_member=compare(test, tested[0].alone),
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
     )
     path = RunDirectory(config.output_dir).write(ensemble, test.to_record())
@@ -246,9 +269,7 @@ def _test(members: Sequence[_Member], config: DictConfig) -> float:
     return ensemble.test.accuracy
 
 
-def _test_member(
-    member: _Member, config: DictConfig, seconds: dict[str, float]
-) -> tuple[EnsembleMember, Answers, Answers]:
+def _test_member(member: _Member, config: DictConfig, seconds: dict[str, float]) -> _Tested:
     """Test a member on validation and test images, with the other networks not in memory.
 
     Args:
@@ -257,23 +278,36 @@ def _test_member(
         seconds: Times by stage, to which those of the member are added.
     """
     model, datamodule = _load(member.path, config, read_checkpoint(member.path))
-    accelerator = config.trainer.accelerator
     datamodule.prepare_data()
     datamodule.setup("fit")
-    started = time.perf_counter()
-    val_answers = Answers.of(model, *score_validation(model, datamodule, accelerator=accelerator))
-    seconds["validation"] += time.perf_counter() - started
-    outcome = run_test(model, datamodule, accelerator=accelerator)
-    test_answers = Answers.of(model, outcome.scores, outcome.targets)
-    seconds["test"] += outcome.seconds
+    alone = _answer(model, datamodule, config, seconds)
+    averaged = alone
+    if config.shift:
+        averaged = _answer(ShiftAveraged(model, config.shift), datamodule, config, seconds)
     record = EnsembleMember(
         ckpt_path=str(Path(member.path).expanduser().resolve()),
         architecture=model.architecture,
         seed=member.seed,
-        val_accuracy=val_answers.accuracy,
-        test_accuracy=test_answers.accuracy,
+        val_accuracy=alone[0].accuracy,
+        test_accuracy=alone[1].accuracy,
     )
-    return record, val_answers, test_answers
+    return _Tested(record, alone[1], *averaged)
+
+
+def _answer(
+    model: DigitClassifier,
+    datamodule: MNISTDataModule,
+    config: DictConfig,
+    seconds: dict[str, float],
+) -> tuple[Answers, Answers]:
+    """Read validation and test images; add the times to `seconds`."""
+    accelerator = config.trainer.accelerator
+    started = time.perf_counter()
+    validation = score_validation(model, datamodule, accelerator=accelerator)
+    seconds["validation"] += time.perf_counter() - started
+    outcome = run_test(model, datamodule, accelerator=accelerator)
+    seconds["test"] += outcome.seconds
+    return Answers.of(model, *validation), Answers.of(model, outcome.scores, outcome.targets)
 
 
 def _result_lines(ensemble: Ensemble) -> list[str]:
@@ -289,13 +323,17 @@ def _result_lines(ensemble: Ensemble) -> list[str]:
         for member in ensemble.members
     ]
     accuracies = [f"{ensemble.val_accuracy:.4f}", f"{ensemble.test.accuracy:.4f}"]
-    rows.append([f"ensemble of {len(ensemble.members)}", "", "", *accuracies])
+    number = len(ensemble.members)
+    averaged = f"ensemble of {number}" if number > 1 else "averaged"
+    if ensemble.shift:
+        averaged += f", {(2 * ensemble.shift + 1) ** 2} shifts"
+    rows.append([averaged, "", "", *accuracies])
     columns = ("network", "architecture", "seed", "val accuracy", "test accuracy")
     best = ensemble.best_member
     return [
         *tabulate(rows, columns, disable_numparse=True).splitlines(),
         "",
         *figure_lines(ensemble.test, ensemble.calibration),
-        f"McNemar's test     only the ensemble is right on {best.ensemble_only} digits, only its "
-        f"best member by validation on {best.member_only}: p = {best.p_value:.2g}",
+        f"McNemar's test     only the mean is right on {best.ensemble_only} digits, only its "
+        f"best network by validation on {best.member_only}: p = {best.p_value:.2g}",
     ]

@@ -1,4 +1,4 @@
-"""The record of the test of several networks together: `ensemble.json`."""
+"""The record of a test that averages networks, or shifts of the images: `ensemble.json`."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -44,22 +44,24 @@ class MemberComparison(Record):
 
 
 class Ensemble(FileRecord):
-    """The figures of several networks together.
+    """The figures of several networks together, or of one that reads each image at several shifts.
 
     Args:
         version: Of this layout.
         members: Its members by validation accuracy, the best one first.
+        shift: Each member averages all shifts of the image of up to so many pixels along each axis.
         val_accuracy: Of the ensemble, on the validation images that all members share.
         test: Figures of the ensemble on all test images.
         calibration: Of its probabilities, with the temperature that validation images gave.
-        best_member: The comparison with the first member.
+        best_member: The comparison with the first member, which reads each image once.
         seconds: Times of the passes over validation and test images.
     """
 
     FILE: ClassVar[str] = ENSEMBLE_FILE
 
     version: Literal[1] = 1
-    members: Annotated[list[EnsembleMember], Field(min_length=2)]
+    members: Annotated[list[EnsembleMember], Field(min_length=1)]
+    shift: NonNegativeInt = 0
     val_accuracy: Share
     test: TestFigures
     calibration: Calibration

@@ -133,13 +133,22 @@ def test_a_member_is_never_overwritten(runs, refusal):
         (f"[{best(0)},{best(0)}]", [], "is the same network as runs/0/checkpoints/best.ckpt"),
         (f"[{best(0)},copy.ckpt]", [], "ckpt_path=copy.ckpt: is the same network as runs/0"),
         (f"[{best(0)}]", [], "names one network, and an ensemble has at least 2"),
-        (f"[{best(0)},model.onnx]", [], "ckpt_path=model.onnx: cannot be a member"),
+        (
+            f"[{best(0)},model.onnx]",
+            [],
+            "ckpt_path=model.onnx: its probabilities cannot be averaged",
+        ),
         ("runs/0", [], "names one network, and an ensemble has at least 2"),
         ("empty", [], "ckpt_path=empty: no completed run in it"),
         ("runs", ["members=3"], "members=3: must be at most 2, the number of networks"),
         (best(0), ["members=2"], "members=2: chooses among several networks; give ckpt_path=[A"),
         ("runs", ["suite=corruptions"], "suite=corruptions: is for a single network"),
         ("runs", ["members=1"], "members=1: must be a whole number of at least 2 or null"),
+        (best(0), ["shift=4"], "shift=4: must be a whole number from 0 to 3"),
+        (best(0), ["shift=x"], "shift=x: must be a whole number from 0 to 3"),
+        (best(0), ["shift=1", "suite=corruptions"], "suite=corruptions: is for a single network"),
+        (best(0), ["shift=1", "members=1"], "members=1: must be a whole number of at least 2"),
+        ("model.onnx", ["shift=1"], "ckpt_path=model.onnx: its probabilities cannot be averaged"),
         ("runs", ["+data.split_seed=3"], "was trained with data.split_seed=0, which trains on"),
     ],
 )
@@ -188,3 +197,40 @@ def test_detectors_of_other_scenes_are_refused_and_single_digits_unite_them(
     assert re.search(r"ckpt_path=30.ckpt: was trained with data.num_test_scenes=30, and", line)
     record, _ = evaluate(f"[20.ckpt,{best(0)}]", "a", "data=mnist", "+data.val_size=100")
     assert {member.architecture for member in record.members} == {"cnn", "faster_rcnn"}
+
+
+def test_a_network_that_averages_shifts_is_recorded_apart(runs, evaluate):
+    record, printed = evaluate(best(0), "a", "shift=1")
+    (member,) = record.members
+    assert record.shift == 1
+    assert "averaged, 9 shifts" in printed
+    results = json.loads((runs / "0" / "results.json").read_text())
+    assert member.test_accuracy == results["test"]["accuracy"]
+    once = RunDirectory(runs / "0").read_predictions().preds
+    averaged = RunDirectory(runs.parent / "a").read_predictions()
+    is_right, was_right = averaged.preds == averaged.targets, once == averaged.targets
+    assert record.best_member.ensemble_only == (is_right & ~was_right).sum()
+    assert record.best_member.member_only == (was_right & ~is_right).sum()
+
+
+def test_members_average_shifts_too(runs, evaluate):
+    alone = [evaluate(best(number), f"a{number}", "shift=1")[1] for number in (0, 1)]
+    record, printed = evaluate("runs", "b", "shift=1")
+    assert "ensemble of 2, 9 shifts" in printed
+    probabilities = [
+        np.exp(RunDirectory(runs.parent / f"a{number}").read_predictions().scores)
+        for number in range(len(alone))
+    ]
+    together = np.exp(RunDirectory(runs.parent / "b").read_predictions().scores)
+    np.testing.assert_allclose(together, np.mean(probabilities, axis=0), atol=1e-6)
+    assert [member.test_accuracy for member in record.members] == [
+        json.loads((runs / str(member.seed) / "results.json").read_text())["test"]["accuracy"]
+        for member in record.members
+    ]
+
+
+def test_scenes_are_not_shifted(trained, refusal, tmp_path, runs):
+    _, last = trained("model=faster_rcnn", "model.widths=[4,8]")
+    shutil.copy(last.with_name("best.ckpt"), tmp_path / "detector.ckpt")
+    line = refusal("detector.ckpt", "shift=1", "data=mnist_scenes")
+    assert line == "error: shift=1: is for images of one digit, not for scenes"

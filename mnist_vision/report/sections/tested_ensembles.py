@@ -70,17 +70,21 @@ def _members_table(ensembles: Sequence[TestedEnsemble]) -> Table:
 
 
 def _name(ensemble: TestedEnsemble) -> str:
-    """Count the members by architecture: "3 cnn, 1 vgg16"."""
+    """Count the members by architecture, and the shifts: "3 cnn, 1 vgg16, 9 shifts"."""
     counted = Counter(member.architecture for member in ensemble.record.members)
-    return ", ".join(f"{number} {name}" for name, number in sorted(counted.items()))
+    names = [f"{number} {name}" for name, number in sorted(counted.items())]
+    if ensemble.record.shift:
+        names.append(f"{(2 * ensemble.record.shift + 1) ** 2} shifts")
+    return ", ".join(names)
 
 
 SECTION = Section(
     "Ensembles",
-    "Several networks read each digit, and the mean of their probabilities decides. NLL and ECE "
+    "Several networks read each digit, or each reads it at several shifts, and the mean of the "
+    "probabilities decides. NLL and ECE "
     "(negative log-likelihood and expected calibration error) are those of the mean after "
     "temperature scaling on validation images. The best member is the one with the best validation "
-    "accuracy. p is the probability, by McNemar's exact test, of a difference from it at least as "
-    "large if neither were better.",
+    "accuracy, and reads each digit once. p is the probability, by McNemar's exact test, of a "
+    "difference from it at least as large if neither were better.",
     for_each_test(_make_blocks),
 )
