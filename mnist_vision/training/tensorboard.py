@@ -45,9 +45,11 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
         images, _ = datamodule.prepare_training_batch(batch, model.find_targets)
         model.eval()  # or tracing would update the averages of batch normalisation
         with warnings.catch_warnings():
-            # The trace is drawn and never run, so its warnings do not matter.
+            # The trace is drawn and never run, so neither its warnings matter, nor that a second
+            # one would differ: on a GPU that of a detector does, and `add_graph` would fail.
             warnings.simplefilter("ignore")
-            logger.experiment.add_graph(model, images[:1])
+            traced = torch.jit.trace(model, images[:1], check_trace=False)
+            logger.experiment.add_graph(traced, images[:1])
         model.train(was_training)
     logger.experiment.add_image("train/images", make_grid(images, nrow=8, pad_value=0.5))
     logger.experiment.flush()

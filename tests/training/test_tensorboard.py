@@ -66,6 +66,29 @@ def test_the_start_changes_neither_the_network_nor_the_random_numbers(digits, tm
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+class FirstPassDiffers(CNN):
+    """Adds something in its first pass alone, so that a second trace has another graph."""
+
+    passes = 0
+
+    def forward(self, images):
+        self.passes += 1
+        logits = super().forward(images)
+        return logits + logits.new_ones(10) if self.passes == 1 else logits
+
+
+def test_the_graph_is_logged_even_if_a_second_trace_would_differ(digits, tmp_path):
+    datamodule = MNISTDataModule("", val_size=100, augmentation=None)
+    datamodule.setup("fit")
+    logger = TensorBoardLogger(tmp_path)
+    model = FirstPassDiffers(widths=[4])
+    model.trainer = Trainer(logger=False, accelerator="cpu")
+    log_start(logger, model, datamodule)
+    logger.finalize("success")
+    (events,) = (path for path in tmp_path.rglob("events.*"))
+    assert b"stages" in events.read_bytes()
+
+
 def test_other_loggers_are_left_alone(tmp_path):
     logger = CSVLogger(tmp_path)
     log_start(logger, CNN(), None)
