@@ -325,6 +325,7 @@ def test_resume_true_continues_the_newest_sweep_of_the_same_command(sweep, tmp_p
     assert output.err.count("\n") == 1
 
 
+# With the real MNIST and real processes.
 def test_a_killed_sweep_is_finished_as_if_it_had_not_been(command, mnist_root, tmp_path):
     args = (
         "-m", "debug=smoke", "trainer.max_epochs=2", "seed=0,1", "logger=csv",

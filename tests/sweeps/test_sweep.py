@@ -195,6 +195,7 @@ def test_a_table_that_cannot_be_written_is_shown_all_the_same(sweep, tmp_path):
     assert output.err.count("\n") == 1
 
 
+# Arguments, and text that the one error line must contain.
 MISTAKES = {
     "ckpt_path=a.ckpt,b.ckpt": "ckpt_path: continues one run; a sweep is continued with",
     "overwrite=true": "overwrite=true: replaces one run; choose another hydra.sweep.dir=DIR",
