@@ -51,7 +51,7 @@ def measure_architectures(config: DictConfig) -> list[Row]:
             num_operations = count_operations(step)
             (time,) = medians([partial(seconds, step)], config.repeats)
             share = num_operations / time / peak
-            speed, verdict = len(batch[0]) / time, f"{share:.0%} of the peak"
+            speed, verdict = len(batch[0]) / time, f"{100 * share:.2g}% of the peak"
             rows.append(Row(f"{name}, {what}", speed, None, "images/s", share, verdict))
     return rows
 
