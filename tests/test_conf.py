@@ -147,14 +147,6 @@ def test_data_take_each_augmentation(data):
         assert config.data.augmentation.pictures == chosen.pictures
 
 
-@pytest.mark.parametrize(
-    "chosen", [f"experiment={each}" for each in EXPERIMENTS] + ["debug=overfit", "debug=smoke"]
-)
-def test_the_augmentation_of_the_command_line_replaces_that_of_a_file(chosen):
-    config = composed(chosen, "data/augmentation=strong")
-    assert "regions" in config.data.augmentation.pictures
-
-
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_chooses_its_optimizer_and_scheduler(experiment):
     content = OmegaConf.load(CONF_DIR / "experiment" / f"{experiment}.yaml")
@@ -227,6 +219,19 @@ def test_an_option_named_beside_an_experiment_has_its_own_values(experiment, in_
         assert config["optimizer"] == nodes(f"optimizer={optimizer}")["optimizer"]
         assert config["scheduler"] == nodes(f"scheduler={scheduler}")["scheduler"]
         make_all(config)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_augmentation_named_beside_an_experiment_has_its_own_values(experiment, in_conf_dir):
+    for augmentation in [*options("data/augmentation"), "[]"]:
+        named = f"data/augmentation={augmentation}"
+        config = nodes(f"experiment={experiment}", named)
+        assert config["data"]["augmentation"] == nodes(named)["data"]["augmentation"], named
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_overfitting_augments_nothing(experiment, in_conf_dir):
+    assert nodes(f"experiment={experiment}", "debug=overfit")["data"]["augmentation"] is None
 
 
 @pytest.mark.parametrize("debug", options("debug"))

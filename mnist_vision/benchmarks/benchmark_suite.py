@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from mnist_vision.benchmarks.data_path import measure_data_path
 from mnist_vision.benchmarks.detector_speed import measure_detector
-from mnist_vision.benchmarks.harness import Row
+from mnist_vision.benchmarks.harness import Row, describe_device
 from mnist_vision.benchmarks.lightning_overhead import measure_lightning
 from mnist_vision.benchmarks.onnx_speed import measure_export
 from mnist_vision.benchmarks.small_maps import measure_small_maps
@@ -20,11 +21,12 @@ from mnist_vision.benchmarks.startup import measure_startup
 from mnist_vision.benchmarks.throughput import measure_architectures
 from mnist_vision.benchmarks.time_to_accuracy import measure_target
 from mnist_vision.common.accelerators import check_accelerator
-from mnist_vision.common.errors import FieldError
+from mnist_vision.common.errors import FieldError, UserError
 from mnist_vision.common.files import write_json
 from mnist_vision.common.instantiation import check_arguments
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
+from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.runs.file_names import BENCHMARK_FILE
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ def prepare(config: DictConfig) -> Callable[[], None]:
         What measures the chosen parts, prints the table and writes `benchmark.json`.
 
     Raises:
-        FieldError: If a part is unknown, or the accelerator is not there.
+        UserError: If a part is unknown, the accelerator is not there, or the data are scenes.
     """
     for part in config.parts:
         if part not in PARTS:
@@ -59,6 +61,9 @@ def prepare(config: DictConfig) -> Callable[[], None]:
     check_accelerator("accelerator", config.accelerator)
     quiet_libraries()
     check_arguments(OmegaConf.to_container(config.data, resolve=True), "data")
+    data: type[MNISTDataModule] = get_class(config.data._target_)
+    if data.gives_scenes:
+        raise UserError("data=mnist_scenes: the benchmark measures single digits; use data=mnist")
     return partial(_run, config)
 
 
@@ -73,7 +78,13 @@ def _run(config: DictConfig) -> None:
         log.info(line.rstrip())
     write_json(
         Path(config.output_dir) / BENCHMARK_FILE,
-        {"version": 1, "threads": torch.get_num_threads(), "rows": [asdict(row) for row in rows]},
+        {
+            "version": 1,
+            "device": describe_device(config),
+            "precision": config.precision,
+            "threads": torch.get_num_threads(),
+            "rows": [asdict(row) for row in rows],
+        },
     )
 
 

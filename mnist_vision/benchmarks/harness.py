@@ -60,9 +60,15 @@ def medians(measures: Sequence[Callable[[], float]], repeats: int) -> list[float
 
 
 def choose_device(config: DictConfig) -> torch.device:
-    """The device of the setting `accelerator`."""
+    """Choose the device that the setting `accelerator` names."""
     gpu = None if is_cpu(config.accelerator) else torch.accelerator.current_accelerator()
     return gpu or torch.device("cpu")
+
+
+def describe_device(config: DictConfig) -> str:
+    """Name the GPU that is measured, or "cpu"."""
+    device = choose_device(config)
+    return torch.cuda.get_device_name() if device.type == "cuda" else device.type
 
 
 def load_data(config: DictConfig) -> MNISTDataModule:
@@ -74,6 +80,6 @@ def load_data(config: DictConfig) -> MNISTDataModule:
 
 
 def training_batches(datamodule: MNISTDataModule, device: torch.device) -> Iterator[Batch]:
-    """Iterate over one epoch of shuffled training batches, as the networks receive them."""
+    """Iterate over one epoch of shuffled training batches on `device`, as networks get them."""
     for images, targets in datamodule.train_dataloader():
         yield datamodule.prepare_batch((images.to(device), targets.to(device)))

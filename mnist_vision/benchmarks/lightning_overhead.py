@@ -18,6 +18,7 @@ from mnist_vision.benchmarks.harness import (
     synchronize,
     training_batches,
 )
+from mnist_vision.data.augmentation import Augmentation
 from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.training.callbacks.history import History
@@ -28,6 +29,9 @@ CALLBACKS = ("progress", "finite_loss", "learning_rate")
 def measure_lightning(config: DictConfig) -> list[Row]:
     """Measure one training epoch of the default recipe, with and without Lightning."""
     datamodule = load_data(config)
+    device = choose_device(config)
+    if config.data.device == "auto" and device.type == "cuda":
+        datamodule.train_set = datamodule.train_set.to(device)  # where the Trainer's are kept
     settings = compose("train")
     ours, theirs = medians(
         [
@@ -61,7 +65,7 @@ def _lightning_epoch(settings: DictConfig, config: DictConfig) -> float:
 def _plain_epoch(settings: DictConfig, config: DictConfig, datamodule: MNISTDataModule) -> float:
     device = choose_device(config)
     model = _network(settings).to(device)
-    augmentation = instantiate(config.data.augmentation)
+    augmentation = instantiate(config.data.augmentation) or Augmentation()
     optimizer = instantiate(settings.optimizer)(model.parameters())
     num_steps = len(datamodule.train_dataloader())
     scheduler = instantiate(settings.scheduler)(optimizer, num_steps)

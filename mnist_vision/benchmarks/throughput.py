@@ -1,4 +1,4 @@
-"""Measure images per second of each architecture, as a share of the machine's peak."""
+"""Measure images per second of each architecture, as a share of the device's peak."""
 
 import logging
 from collections.abc import Callable
@@ -51,9 +51,14 @@ def measure_architectures(config: DictConfig) -> list[Row]:
             num_operations = count_operations(step)
             (time,) = medians([partial(seconds, step)], config.repeats)
             share = num_operations / time / peak
-            speed, verdict = len(batch[0]) / time, f"{100 * share:.2g}% of the peak"
+            speed, verdict = len(batch[0]) / time, f"{_percent(share)} of the peak"
             rows.append(Row(f"{name}, {what}", speed, None, "images/s", share, verdict))
     return rows
+
+
+def _percent(share: float) -> str:
+    """Write a share in percent; a small one keeps a digit after the point."""
+    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
 
 def _steps(name: str, batch: Batch, autocast: torch.autocast) -> dict[str, Callable[[], None]]:
@@ -82,8 +87,8 @@ def _steps(name: str, batch: Batch, autocast: torch.autocast) -> dict[str, Calla
 def _measure_peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
     """Measure the best rate of large products, in floating-point operations a second.
 
-    Two libraries compute them on a CPU, MKL matrix products in float32 and oneDNN convolutions.
-    With AVX512 on a processor of AMD, MKL reaches less than half the rate of oneDNN.
+    On a CPU two libraries compute them: MKL the matrix products in float32, oneDNN the
+    convolutions. With AVX512 on a processor of AMD, MKL reaches less than half the rate of oneDNN.
     """
     kind = "cpu" if device.type == "cpu" else "gpu"
     with device:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_vision.common.conf import CONF_DIR
+from mnist_vision.common.conf import CONF_DIR, is_group
 from mnist_vision.common.errors import UserError
 from mnist_vision.common.suggestions import similar
 
@@ -103,7 +103,8 @@ def _check_choice(override: str, groups: Mapping[str, Any]) -> None:
     """Refuse `GROUP=[A,B]` for a group of one object. Hydra would merge A and B."""
     key, _, value = override.partition("=")
     names = value.strip("[]").replace(" ", "")
-    if key in groups and key not in _COLLECTIONS and value.startswith("[") and "," in names:
+    is_one = (key in groups or is_group(key)) and key not in _COLLECTIONS
+    if is_one and value.startswith("[") and "," in names:
         raise UserError(
             f"{override}: only one can be chosen; to run each, add --multirun and write "
             f"{key}={names}"

@@ -49,7 +49,7 @@ LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {
     "benchmark": {"precision": Literal["32-true", "bf16-mixed"], "repeats": Count},
     "evaluate": {
         "members": Annotated[int, Field(ge=2)] | None,
-        # Farther digits would leave the image: MNIST has a margin of 4.
+        # Larger shifts would cut off parts of many digits.
         "shift": Annotated[int, Field(ge=0, le=3)],
     },
     "export": {

@@ -13,7 +13,8 @@ class ShiftAveraged(DigitClassifier):
     """A network that reads each image at all shifts of up to some pixels along each axis.
 
     Its scores are the logarithms of the mean of the calibrated probabilities, so its temperature
-    is 1. A digit is missed if it is missed at all shifts.
+    is 1. A shift at which a digit is missed adds equal probabilities to the mean; a digit that is
+    missed at all shifts is missed.
 
     Args:
         network: Reads one digit an image.

@@ -80,12 +80,12 @@ class _Tested:
 
 
 def is_ensemble(config: DictConfig) -> bool:
-    """Test whether a configuration of `evaluate` asks for an ensemble.
+    """Test whether a configuration of `evaluate` averages networks or shifts.
 
     Args:
         config: The composed `conf/evaluate.yaml`.
     """
-    is_averaged = config.members is not None or config.shift != 0
+    is_averaged = config.members is not None or config.shift > 0
     return is_averaged or _is_list(config) or _is_directory(config)
 
 
@@ -105,7 +105,8 @@ def prepare(config: DictConfig) -> Callable[[], float]:
     quiet_libraries()
     OmegaConf.set_struct(config, False)
     if config.suite is not None:
-        raise FieldError("suite", config.suite, "is for a single network; leave it out")
+        problem = "needs one network that reads each image once; leave out suite, members or shift"
+        raise FieldError("suite", config.suite, problem)
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     members: list[_Member] = []
     digests: dict[str, str] = {}
@@ -133,7 +134,7 @@ def _choose_paths(config: DictConfig) -> list[str]:
     Raises:
         UserError: If they are too few, or one is an exported file.
     """
-    is_single = config.members is None and config.shift and not _is_directory(config)
+    is_single = config.members is None and not _is_directory(config)
     if _is_list(config) or is_single:
         paths = as_list(config, "ckpt_path")
         for path in paths:
@@ -225,8 +226,8 @@ def _check_split(member: _Member, split: Mapping[str, int]) -> None:
         if found != expected:
             raise UserError(
                 f"ckpt_path={shown(member.path)}: was trained with data.{key}={found}, which "
-                f"trains on validation images of data.{key}={expected}, those of the ensemble; "
-                "leave it out"
+                f"trains on validation images of data.{key}={expected}, those of this test; leave "
+                f"the checkpoint out, or add +data.{key}={found}"
             )
 
 
@@ -300,7 +301,7 @@ def _answer(
     config: DictConfig,
     seconds: dict[str, float],
 ) -> tuple[Answers, Answers]:
-    """Read validation and test images; add the times to `seconds`."""
+    """Read validation images, then test images; add the times to `seconds`."""
     accelerator = config.trainer.accelerator
     started = time.perf_counter()
     validation = score_validation(model, datamodule, accelerator=accelerator)
@@ -334,6 +335,6 @@ def _result_lines(ensemble: Ensemble) -> list[str]:
         *tabulate(rows, columns, disable_numparse=True).splitlines(),
         "",
         *figure_lines(ensemble.test, ensemble.calibration),
-        f"McNemar's test     only the mean is right on {best.ensemble_only} digits, only its "
-        f"best network by validation on {best.member_only}: p = {best.p_value:.2g}",
+        f"McNemar's test     only the mean is right on {best.ensemble_only} digits, only the best "
+        f"network (by validation) on {best.member_only}: p = {best.p_value:.2g}",
     ]

@@ -23,6 +23,7 @@ from mnist_vision.models.detection.metrics import (
 )
 from mnist_vision.models.detection.roi_heads import Candidates, Detections, RoIHeads
 from mnist_vision.models.detection.rpn import RegionProposalNetwork
+from mnist_vision.models.max_pool import MaxPool2x2
 from mnist_vision.models.standardization import standardize
 
 STRIDE = 4  # the backbone's: pixels per feature-map cell
@@ -264,7 +265,7 @@ def _backbone(widths: Sequence[int]) -> nn.Sequential:
     for index, width in enumerate(widths):
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
         if index < 2:
-            layers.append(nn.MaxPool2d(2))
+            layers.append(MaxPool2x2())
         stages.append(nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(inplace=True)))
         channels = width
     return nn.Sequential(*stages)

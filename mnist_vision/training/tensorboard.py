@@ -45,8 +45,8 @@ def log_start(logger: Logger, model: DigitClassifier, datamodule: MNISTDataModul
         images, _ = datamodule.prepare_training_batch(batch, model.find_targets)
         model.eval()  # or tracing would update the averages of batch normalisation
         with warnings.catch_warnings():
-            # The trace is drawn and never run, so neither its warnings matter, nor that a second
-            # one would differ: on a GPU that of a detector does, and `add_graph` would fail.
+            # The trace is drawn and never run, so its warnings do not matter. A second trace of a
+            # detector differs on a GPU, and `add_graph` alone would fail on that.
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(model, images[:1], check_trace=False)
             logger.experiment.add_graph(traced, images[:1])

@@ -4,7 +4,7 @@ import pytest
 
 from mnist_vision.benchmarks import benchmark_suite, detector_speed
 from mnist_vision.benchmarks.harness import Row
-from mnist_vision.common.errors import FieldError
+from mnist_vision.common.errors import FieldError, UserError
 
 
 def test_the_chosen_parts_are_measured_and_written(config, monkeypatch, tmp_path, caplog):
@@ -13,7 +13,9 @@ def test_the_chosen_parts_are_measured_and_written(config, monkeypatch, tmp_path
     config.parts = ["data"]
     with caplog.at_level("INFO"):
         benchmark_suite.prepare(config)()
-    (row,) = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    written = json.loads((tmp_path / "benchmark.json").read_text())
+    assert (written["device"], written["precision"]) == ("cpu", "32-true")
+    (row,) = written["rows"]
     assert row["what"] == "thing"
     assert row["ratio"] == 2.0
     assert "thing" in caplog.text
@@ -31,6 +33,13 @@ def test_an_accelerator_that_is_not_there_is_refused(config):
         benchmark_suite.prepare(config)
 
 
+def test_scenes_are_refused(config):
+    config.data._target_ = "mnist_vision.data.scenes.mnist_scenes.MNISTScenesDataModule"
+    del config.data.device
+    with pytest.raises(UserError, match="data=mnist_scenes: the benchmark measures single digits"):
+        benchmark_suite.prepare(config)
+
+
 def test_the_table_leaves_out_what_is_not_compared():
     compared = Row("data path", 788146.64, 6816.91, "images/s", 115.6, "116 times as fast")
     lines = benchmark_suite.table([compared, Row("answer", 0.5, None, "s", None, "")]).splitlines()
@@ -44,7 +53,12 @@ def test_the_table_leaves_out_what_is_not_compared():
 def test_the_command_measures_an_epoch_and_the_detector(digits, monkeypatch, run_here):
     monkeypatch.setattr(detector_speed, "NUM_BATCHES", 1)
     monkeypatch.setattr(detector_speed, "NUM_WARMUPS", 1)
-    small = ("repeats=1", "data.val_size=100", "data.batch_size=8")  # 62 batches: enough to log
+    small = (
+        "repeats=1",
+        "data.val_size=100",
+        "data.batch_size=8",
+        "data/augmentation=null",
+    )  # 62 batches: enough to log
     code, output = run_here("benchmark", "parts=[lightning,detector]", *small)
     assert code == 0, output.err
     for row in ("training epoch", "detector, training", "detector, detection"):

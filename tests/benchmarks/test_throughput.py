@@ -21,6 +21,10 @@ def test_an_architecture_is_measured_against_the_peak(config, digits, monkeypatc
     assert all(row.ours > 0 and row.ratio > 0 for row in rows)
 
 
+def test_a_small_share_of_the_peak_keeps_a_digit():
+    assert [throughput._percent(share) for share in (0.004, 0.28, 1.0)] == ["0.4%", "28%", "100%"]
+
+
 def count_training(layer, images):
     return throughput.count_operations(lambda: layer(images.requires_grad_()).sum().backward())
 

@@ -34,6 +34,7 @@ MISTAKES = {
     "~optimizer": "optimizer is required; give it as optimizer=VALUE",
     "optimizer=null": "optimizer is required; give it as optimizer=VALUE",
     "optimizer=[adam,sgd]": "optimizer=[adam,sgd]: only one can be chosen; to run each, add",
+    "data/augmentation=[light,strong]": "only one can be chosen; to run each, add --multirun and",
     "~optimizer._target_": "has no _target_; choose optimizer=NAME",
     "callbacks.pictures=1": "callbacks.pictures=1: has no _target_; remove it with ~callbacks.pic",
     "logger.tensorboard=null": "logger.tensorboard=None: has no _target_; remove it with ~logger.",

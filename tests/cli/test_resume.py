@@ -60,7 +60,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_checkpoint_brings_the_settings_of_its_run(train, started, tmp_path, way, copied):
-    run_dir = started("optimizer=sgd", "optimizer.lr=0.02", "seed=5", "data.augmentation=null")
+    run_dir = started("optimizer=sgd", "optimizer.lr=0.02", "seed=5", "data/augmentation=null")
     checkpoint = last_of(run_dir)
     if copied:
         checkpoint = tmp_path / "copy.ckpt"
@@ -119,6 +119,7 @@ def test_a_run_continues_without_the_configuration_folder_it_was_started_with(tr
 REFUSED = {
     "optimizer.lr=0.0001": "optimizer.lr=0.0001: the run was trained with optimizer.lr=0.001",
     "optimizer=sgd": "optimizer=sgd: the run was trained with optimizer=adam",
+    "data/augmentation=strong": "data/augmentation=strong: the run was trained with",
     "model=vgg16": "model=vgg16: the run was trained with model=cnn",
     "experiment=lab/cnn": "experiment=lab/cnn: the run was trained with experiment=null",
     "debug=smoke": "debug=smoke: the run was trained with debug=null",

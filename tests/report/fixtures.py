@@ -272,7 +272,7 @@ def write_calibrated(folder, *, threshold=0.4, **changes):
     return measured
 
 
-def write_ensemble(folder, val_accuracy, targets=None):
+def write_ensemble(folder, val_accuracy, targets=None, shift=0):
     """Writes the test of two networks, of which the ensemble has 2 mistakes and the best 4."""
     targets = torch.from_numpy(digits(200) if targets is None else targets)
 
@@ -287,6 +287,7 @@ def write_ensemble(folder, val_accuracy, targets=None):
     member |= {"val_accuracy": 0.98, "test_accuracy": 0.98}
     record = Ensemble(
         members=[EnsembleMember(**member), EnsembleMember(**member | {"architecture": "vgg16"})],
+        shift=shift,
         val_accuracy=val_accuracy,
         test=ensemble.figures(),
         calibration=calibrate(ensemble, ensemble),

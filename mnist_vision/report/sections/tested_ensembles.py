@@ -80,7 +80,7 @@ def _name(ensemble: TestedEnsemble) -> str:
 
 SECTION = Section(
     "Ensembles",
-    "Several networks read each digit, or each reads it at several shifts, and the mean of the "
+    "Several networks read each digit, or one or more read it at several shifts; the mean of the "
     "probabilities decides. NLL and ECE "
     "(negative log-likelihood and expected calibration error) are those of the mean after "
     "temperature scaling on validation images. The best member is the one with the best validation "

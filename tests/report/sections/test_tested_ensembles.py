@@ -9,12 +9,12 @@ from tests.report.fixtures import compare_runs, digits, write_ensemble, write_ru
 
 def test_ensembles_have_a_row_each_by_validation_accuracy(tmp_path):
     write_run(tmp_path / "run")
-    write_ensemble(tmp_path / "a", 0.985)
+    write_ensemble(tmp_path / "a", 0.985, shift=1)
     write_ensemble(tmp_path / "b", 0.99)
     table, details = SECTION.make_blocks(compare_runs(tmp_path))
     first, second = ([cell.text for cell in row] for row in table.rows)
     assert (first[1], second[1]) == ("0.9900", "0.9850")
-    assert first[0] == "1 cnn, 1 vgg16"
+    assert (first[0], second[0]) == ("1 cnn, 1 vgg16", "1 cnn, 1 vgg16, 9 shifts")
     assert first[2:5:2] == ["0.9900", "2"]
     assert first[7:] == ["0.9800", "2", "0", "0.5000"]
     assert len(details.table.rows) == 4
