@@ -13,7 +13,7 @@ def main() -> None:
 
 
 def task(config: DictConfig) -> Callable[[], float]:
-    """Prepare the test of a checkpoint, or of a mean of networks or shifts: it returns accuracy."""
+    """Prepare the test of a network, or of an average; the test returns its accuracy."""
     # torch and Lightning take seconds to import: not before the command line is checked.
     from mnist_vision.inference import checkpoint_evaluation, ensemble_evaluation
 

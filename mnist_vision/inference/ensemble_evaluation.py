@@ -1,4 +1,4 @@
-"""Test what averages networks, or shifts of the images, on all test images; record the result."""
+"""Test the average of several networks, or of several shifts, on all test images; record it."""
 
 import hashlib
 import logging

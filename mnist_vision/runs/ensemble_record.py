@@ -1,4 +1,4 @@
-"""The record of a test that averages networks, or shifts of the images: `ensemble.json`."""
+"""The record of `ensemble.json`: probabilities averaged over networks, or over shifts."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -44,12 +44,12 @@ class MemberComparison(Record):
 
 
 class Ensemble(FileRecord):
-    """The figures of several networks together, or of one that reads each image at several shifts.
+    """The figures of probabilities that are averaged over networks, or over shifts of the image.
 
     Args:
         version: Of this layout.
         members: Its members by validation accuracy, the best one first.
-        shift: Each member averages all shifts of the image of up to so many pixels along each axis.
+        shift: The largest shift along each axis, in pixels, that each member averages over.
         val_accuracy: Of the ensemble, on the validation images that all members share.
         test: Figures of the ensemble on all test images.
         calibration: Of its probabilities, with the temperature that validation images gave.
