@@ -20,9 +20,9 @@ from mnist_vision.inference.network import (
 from mnist_vision.inference.picture_reading import Pixels, Source, read_picture
 from mnist_vision.inference.preparation import CANVAS_MARGIN, Box, PreparedPicture, View, prepare
 
-# The score from which on a box of a scene counts, as in the test's `sequence_accuracy`.
+# The score from which on a box of a scene counts, and the IoU above which two boxes are of the same
+# place: as in the test's `sequence_accuracy`.
 _LEAST_SCORE = 0.5
-# Boxes of two digits that overlap more are of the same place.
 _SAME_PLACE_IOU = 0.5
 
 

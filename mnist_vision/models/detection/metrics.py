@@ -5,13 +5,16 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from mnist_vision.data.boxes import DigitBoxes, box_iou
+from mnist_vision.models.detection.box_ops import greedy_nms
 from mnist_vision.models.detection.roi_heads import Candidates, Detections
 
 # Least IoU at which a box is matched to a digit. In an image of one digit every box is matched: the
 # task is classification, so the position of the box does not matter.
 READING_IOU = 0.5
-# Boxes of a score of at least this make up the sequence that was read.
+# Boxes of a score of at least this make up the sequence that was read. Of those that overlap by
+# more than this IoU the best counts: a place holds one digit. Scenes are read so in `predict`, too.
 SEQUENCE_SCORE = 0.5
+SAME_PLACE_IOU = 0.5
 
 
 def read(candidates: Candidates, digits: DigitBoxes) -> tuple[Tensor, Tensor]:
@@ -41,13 +44,14 @@ def is_sequence_right(detections: Detections, digits: DigitBoxes) -> Tensor:
     The order is that of the boxes' centres along x, whatever their y.
 
     Args:
-        detections: The boxes found; those of a score of at least `SEQUENCE_SCORE` count.
+        detections: The boxes found. Those of a score of at least `SEQUENCE_SCORE` count, unless a
+            better box, of any digit, is at the same place.
         digits: The digits of the images.
 
     Returns:
         `Tensor[B]` bool.
     """
-    is_read = detections.scores >= SEQUENCE_SCORE
+    is_read = greedy_nms(detections.boxes, detections.scores >= SEQUENCE_SCORE, SAME_PLACE_IOU)
     read_labels = _left_to_right(detections.boxes, detections.labels, is_read)
     true_labels = _left_to_right(digits.boxes, digits.labels, digits.is_digit)
     shared = min(read_labels.shape[1], true_labels.shape[1])

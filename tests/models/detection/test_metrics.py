@@ -11,6 +11,7 @@ from mnist_vision.models.detection.metrics import (
 from mnist_vision.models.detection.roi_heads import Candidates, Detections
 
 LEFT, MIDDLE, RIGHT = [0.0, 0, 10, 10], [20.0, 0, 30, 10], [40.0, 0, 50, 10]
+BETWEEN = [11.0, 0, 19, 10]
 NEAR_LEFT = [0.0, 0, 10, 8]  # IoU 0.8 with LEFT
 HALF_LEFT = [0.0, 0, 10, 5]  # IoU 0.5
 TOO_FAR = [0.0, 0, 10, 4.9]
@@ -113,8 +114,11 @@ ALL_FOUND = [(MIDDLE, 7, 0.9), (RIGHT, 1, 0.8), (NEAR_LEFT, 3, 0.5)]
     ("found", "is_right"),
     [
         (ALL_FOUND, True),
-        ([*ALL_FOUND, (LEFT, 8, 0.49)], True),
-        ([*ALL_FOUND, (LEFT, 8, 0.5)], False),
+        ([*ALL_FOUND, (BETWEEN, 8, 0.49)], True),
+        ([*ALL_FOUND, (BETWEEN, 8, 0.5)], False),
+        ([*ALL_FOUND, (LEFT, 8, 0.5)], True),
+        ([(LEFT, 8, 0.95), *ALL_FOUND], False),
+        ([*ALL_FOUND, ([0.0, 0, 10, 3.9], 8, 0.5)], False),
         (ALL_FOUND[:2], False),
         ([*ALL_FOUND[:2], (LEFT, 3, 0.49)], False),
         ([*ALL_FOUND[:2], (LEFT, 4, 0.9)], False),
@@ -125,6 +129,9 @@ ALL_FOUND = [(MIDDLE, 7, 0.9), (RIGHT, 1, 0.8), (NEAR_LEFT, 3, 0.5)]
         "all found",
         "a doubtful box more",
         "a false positive",
+        "another digit at the same place",
+        "a better box of another digit at the same place",
+        "a box of half a digit more",
         "one missed",
         "one doubtful",
         "one wrong",
@@ -135,7 +142,7 @@ ALL_FOUND = [(MIDDLE, 7, 0.9), (RIGHT, 1, 0.8), (NEAR_LEFT, 3, 0.5)]
 @pytest.mark.parametrize("padding", [0, 1, 4])
 def test_a_sequence_is_right_if_its_digits_are_read_and_no_others(found, is_right, padding):
     true = digits(THREE_DIGITS, [(LEFT, 2)] * 3)
-    other = [(LEFT, 2, 0.9)] * (len(found) + padding)
+    other = [(LEFT, 2, 0.9)] * max(len(found) + padding, 1)
     assert bool(is_sequence_right(detections(found, other), true)[0]) == is_right
 
 
