@@ -32,6 +32,10 @@ from mnist_vision.training.run import run as run_training
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# A shell that starts the tests in the background makes them ignore SIGINT, and so all processes
+# that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
