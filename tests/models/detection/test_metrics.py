@@ -14,6 +14,7 @@ LEFT, MIDDLE, RIGHT = [0.0, 0, 10, 10], [20.0, 0, 30, 10], [40.0, 0, 50, 10]
 BETWEEN = [11.0, 0, 19, 10]
 NEAR_LEFT = [0.0, 0, 10, 8]  # IoU 0.8 with LEFT
 HALF_LEFT = [0.0, 0, 10, 5]  # IoU 0.5
+PART_OF_LEFT = [0.0, 0, 10, 3.9]  # IoU 0.49 with NEAR_LEFT
 TOO_FAR = [0.0, 0, 10, 4.9]
 NOWHERE = [0.0, 0, 0, 0]
 
@@ -118,7 +119,7 @@ ALL_FOUND = [(MIDDLE, 7, 0.9), (RIGHT, 1, 0.8), (NEAR_LEFT, 3, 0.5)]
         ([*ALL_FOUND, (BETWEEN, 8, 0.5)], False),
         ([*ALL_FOUND, (LEFT, 8, 0.5)], True),
         ([(LEFT, 8, 0.95), *ALL_FOUND], False),
-        ([*ALL_FOUND, ([0.0, 0, 10, 3.9], 8, 0.5)], False),
+        ([*ALL_FOUND, (PART_OF_LEFT, 8, 0.5)], False),
         (ALL_FOUND[:2], False),
         ([*ALL_FOUND[:2], (LEFT, 3, 0.49)], False),
         ([*ALL_FOUND[:2], (LEFT, 4, 0.9)], False),
@@ -131,7 +132,7 @@ ALL_FOUND = [(MIDDLE, 7, 0.9), (RIGHT, 1, 0.8), (NEAR_LEFT, 3, 0.5)]
         "a false positive",
         "another digit at the same place",
         "a better box of another digit at the same place",
-        "a box of half a digit more",
+        "a box of a part of a digit more",
         "one missed",
         "one doubtful",
         "one wrong",
