@@ -66,7 +66,7 @@ format: $(DEV) ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(BASE) ## Measure speed against baselines (about 15 minutes)
+benchmark: $(SERVE) ## Measure speed against baselines (about 15 minutes)
 	$(BIN)/python -m mnist_vision.benchmark $(ARGS)
 
 tensorboard: $(BASE) ## Show all runs in TensorBoard

@@ -36,6 +36,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# As in a shell in which the environment is activated: commands are printed as `python -m ...`.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

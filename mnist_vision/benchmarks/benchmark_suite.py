@@ -1,14 +1,15 @@
 """Run the benchmarks of `conf/benchmark.yaml`, print one table and write `benchmark.json`."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from tabulate import tabulate
 
 from mnist_vision.benchmarks.data_path import measure_data_path
@@ -21,12 +22,14 @@ from mnist_vision.benchmarks.startup import measure_startup
 from mnist_vision.benchmarks.throughput import measure_architectures
 from mnist_vision.benchmarks.time_to_accuracy import measure_target
 from mnist_vision.common.accelerators import check_accelerator
+from mnist_vision.common.conf import CONF_DIR
 from mnist_vision.common.errors import FieldError, UserError
 from mnist_vision.common.files import write_json
 from mnist_vision.common.instantiation import check_arguments
 from mnist_vision.common.memory import keep_freed_memory
 from mnist_vision.common.quiet import quiet_libraries
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.inference.exported_program import check_packages
 from mnist_vision.runs.file_names import BENCHMARK_FILE
 
 log = logging.getLogger(__name__)
@@ -53,11 +56,14 @@ def prepare(config: DictConfig) -> Callable[[], None]:
         What measures the chosen parts, prints the table and writes `benchmark.json`.
 
     Raises:
-        UserError: If a part is unknown, the accelerator is not there, or the data are scenes.
+        UserError: If a part or an architecture is unknown, a package or the accelerator is missing,
+            or the data are scenes.
     """
-    for part in config.parts:
-        if part not in PARTS:
-            raise FieldError("parts", part, f"must be some of {', '.join(PARTS)}")
+    _check_names("parts", config.parts, PARTS)
+    networks = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
+    _check_names("architectures", config.architectures, networks)
+    if "export" in config.parts:
+        check_packages("parts=[export]")
     check_accelerator("accelerator", config.accelerator)
     quiet_libraries()
     check_arguments(OmegaConf.to_container(config.data, resolve=True), "data")
@@ -65,6 +71,14 @@ def prepare(config: DictConfig) -> Callable[[], None]:
     if data.gives_scenes:
         raise UserError("data=mnist_scenes: the benchmark measures single digits; use data=mnist")
     return partial(_run, config)
+
+
+def _check_names(key: str, names: Any, known: Iterable[str]) -> None:
+    if not isinstance(names, ListConfig):
+        raise FieldError(key, names, f"must be a list, such as [{names}]")
+    for name in names:
+        if name not in known:
+            raise FieldError(key, name, f"must be some of {', '.join(known)}")
 
 
 def _run(config: DictConfig) -> None:

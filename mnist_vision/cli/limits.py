@@ -5,7 +5,7 @@ The other classes of this package check their own arguments.
 
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import Field
 
 from mnist_vision.common.checks import Count, NonNegative, Positive, Share, check
@@ -48,11 +48,13 @@ LIMITS: dict[str, Any] = {
 LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {
     "benchmark": {"precision": Literal["32-true", "bf16-mixed"], "repeats": Count},
     "evaluate": {
+        "ckpt_path": str | list[str],
         "members": Annotated[int, Field(ge=2)] | None,
         # Larger shifts would cut off parts of many digits.
         "shift": Annotated[int, Field(ge=0, le=3)],
     },
     "export": {
+        "ckpt_path": str,
         "output": str | None,
         "format": Literal["onnx", "pt2"],
         "precision": Literal["float32", "int8"],
@@ -80,4 +82,5 @@ def check_limits(config: DictConfig, command: str = "train") -> None:
         group, _, name = key.rpartition(".")
         holder = OmegaConf.select(config, group) if group else config
         if holder is not None and name in holder:
-            check(key, OmegaConf.select(config, key), allowed)
+            value = OmegaConf.select(config, key)
+            check(key, list(value) if isinstance(value, ListConfig) else value, allowed)

@@ -85,8 +85,10 @@ def _describe(schema: dict[str, Any]) -> str:
     kind = schema.get("type")
     if kind == "array":
         low, high = schema.get("minItems", 0), schema.get("maxItems")
-        count = f"{low}" if low == high else f"{low} to {high}"
         elements = _describe(schema["items"]).removeprefix("a ")
+        if high is None:
+            return f"a list of {elements}"
+        count = f"{low}" if low == high else f"{low} to {high}"
         return f"a list of {count} {elements.replace('number', 'numbers', 1)}"
     if kind in ("integer", "number"):
         name = "a whole number" if kind == "integer" else "a number"

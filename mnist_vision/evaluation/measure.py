@@ -33,7 +33,8 @@ class TestResult:
         scores: `Tensor[N, 10]` float32, from the network.
         mistake_pictures: `Tensor[M, 1, 28, 28]` float32 in [0, 1]: the digits of `mistakes`.
         metrics: Values by log key, `test/accuracy` among them.
-        seconds: Duration of the test.
+        seconds: Time of the batches, without reading the data and without metrics of the whole
+            test, such as the mean average precision.
     """
 
     __test__ = False  # pytest would take it for a test
@@ -76,10 +77,21 @@ class TestResult:
 
 
 class _Collector(Callback):
-    """Collects each `Assessment`, with the pictures of its mistakes only."""
+    """Collects each `Assessment`, with the pictures of its mistakes only.
+
+    Attributes:
+        seconds: Time from the first batch to the end of the last one collected.
+    """
 
     def __init__(self) -> None:
         self.batches: list[tuple[Tensor, ...]] = []
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    on_validation_epoch_start = on_test_epoch_start
 
     def on_test_batch_end(
         self,
@@ -94,6 +106,7 @@ class _Collector(Callback):
         is_mistake = assessed.predictions != assessed.targets
         parts = (assessed.targets, assessed.predictions, assessed.scores.float())
         self.batches.append(tuple(part.cpu() for part in (*parts, assessed.pictures[is_mistake])))
+        self.seconds = time.perf_counter() - self._started
 
     on_validation_batch_end = on_test_batch_end
 
@@ -155,9 +168,7 @@ def run_test(
     """
     collector = _Collector()
     with _one_device(accelerator, collector) as trainer:
-        started = time.perf_counter()
         (metrics,) = trainer.test(model, datamodule=datamodule, verbose=False)
-        seconds = time.perf_counter() - started
     targets, predictions, scores, pictures = collector.collected()
     return TestResult(
         targets,
@@ -165,7 +176,7 @@ def run_test(
         scores,
         pictures,
         metrics={name: round(value, 6) for name, value in metrics.items()},
-        seconds=round(seconds, 3),
+        seconds=round(collector.seconds, 3),
     )
 
 

@@ -67,7 +67,13 @@ def _load_exported(config: DictConfig) -> tuple[DigitClassifier, MNISTDataModule
         problem = "must be auto or cpu: ONNX files are tested on the CPU"
         raise FieldError("trainer.accelerator", config.trainer.accelerator, problem)
     config.trainer.accelerator = "cpu"
-    model = OnnxClassifier(OnnxNetwork(config.ckpt_path))
+    network = OnnxNetwork(config.ckpt_path)
+    if network.is_for_scenes:
+        raise UserError(
+            f"ckpt_path={shown(config.ckpt_path)}: was trained on scenes, and ONNX files are "
+            "tested on single digits; test the checkpoint, or read pictures with predict"
+        )
+    model = OnnxClassifier(network)
     if "_target_" not in config.data:
         config.data = merge_changes(_mnist_settings(), config.data)
     datamodule: MNISTDataModule = make(config, "data")

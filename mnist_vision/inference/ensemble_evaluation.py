@@ -28,7 +28,7 @@ from mnist_vision.models.classifier import DigitClassifier
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.ensemble_record import Ensemble, EnsembleMember
 from mnist_vision.runs.finding import rank_runs
-from mnist_vision.runs.settings import flatten
+from mnist_vision.runs.settings import argument, flatten
 from mnist_vision.runs.summary import figure_lines
 from mnist_vision.training.checkpoints import (
     read_checkpoint,
@@ -168,7 +168,7 @@ def _check_number(paths: Sequence[str], config: DictConfig) -> None:
     if len(paths) < 2 and not config.shift:
         raise UserError(
             f"{where}: names one network, and an ensemble has at least 2; test it alone with "
-            f"ckpt_path={shown(paths[0])}"
+            f"{argument('ckpt_path', paths[0])}"
         )
     if config.members is not None and config.members > len(paths):
         problem = f"must be at most {len(paths)}, the number of networks in ckpt_path"

@@ -3,16 +3,36 @@
 import io
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from mnist_vision.common.errors import UserError
 from mnist_vision.inference.onnx_network import INPUT_NAME
 from mnist_vision.models.classifier import DigitClassifier
 
 METADATA_FILE = "metadata.json"  # in a pt2 file
+
+
+def check_packages(setting: str) -> None:
+    """Check that the packages that make and run ONNX files are installed.
+
+    Args:
+        setting: The setting that needs them, for the error.
+
+    Raises:
+        UserError: If one is missing.
+    """
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UserError(
+                f"{setting}: {name} is not installed; pip install 'mnist_vision[onnx]'"
+            ) from error
 
 
 class _Outputs(nn.Module):

@@ -4,9 +4,9 @@ import io
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,13 @@ from mnist_vision.data.datamodule import MNISTDataModule
 from mnist_vision.evaluation.measure import check_data
 from mnist_vision.inference.checkpoint_data import is_trained_on_scenes, make_datamodule
 from mnist_vision.inference.checkpoint_network import TorchNetwork
-from mnist_vision.inference.exported_program import capture, to_onnx, to_pt2, with_metadata
+from mnist_vision.inference.exported_program import (
+    capture,
+    check_packages,
+    to_onnx,
+    to_pt2,
+    with_metadata,
+)
 from mnist_vision.inference.loading import is_exported
 from mnist_vision.inference.model_metadata import ModelMetadata
 from mnist_vision.inference.network import Images, Network
@@ -88,7 +94,14 @@ def prepare(config: DictConfig) -> Callable[[], None]:
         problem = "is measured on single digits, and this network reads scenes; use float32"
         raise FieldError("precision", config.precision, problem)
     metadata = _describe(model, config.ckpt_path, is_for_scenes)
-    return partial(export, _Job(config.ckpt_path, output, model, datamodule, metadata))
+    return partial(_run, export, _Job(config.ckpt_path, output, model, datamodule, metadata))
+
+
+def _run(export: Callable[[_Job], None], job: _Job) -> None:
+    """Export; hold the lock of the run that the file goes into, as all who write there do."""
+    run = RunDirectory.of_checkpoint(job.output)
+    with nullcontext() if run is None else run.lock("output"):
+        export(job)
 
 
 def _choose_export(config: DictConfig) -> Callable[[_Job], None]:
@@ -97,13 +110,7 @@ def _choose_export(config: DictConfig) -> Callable[[_Job], None]:
         if config.precision != "float32":
             raise FieldError("precision", config.precision, "must be float32 with format=pt2")
         return _export_pt2
-    for name in ("onnx", "onnxruntime", "onnxscript"):
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise UserError(
-                f"format={config.format}: {name} is not installed; pip install 'mnist_vision[onnx]'"
-            ) from error
+    check_packages(f"format={config.format}")
     return _export_int8 if config.precision == "int8" else _export_onnx
 
 
@@ -260,9 +267,11 @@ def _write(job: _Job, content: bytes, rows: dict[str, str]) -> None:
     """Write the file, and say what was written and checked, and how to use it."""
     with write_atomically(job.output) as file:
         file.write(content)
-    load = f"torch.export.load({str(shown(job.output))!r}).module()"
-    is_onnx = is_exported(job.output)
-    use = command_line("evaluate", ckpt_path=job.output) if is_onnx else f"{load}(images)"
+    # `evaluate` tests exported networks on single digits.
+    command = "serve" if job.metadata.is_for_scenes else "evaluate"
+    use = command_line(command, ckpt_path=job.output)
+    if not is_exported(job.output):
+        use = f"torch.export.load({str(shown(job.output))!r}).module()(images)"
     rows = {"size": f"{len(content):,} bytes", **rows, "use it": use}
     log.info("%s, exported to %s", job.metadata.architecture, shown(job.output))
     for name, value in rows.items():

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_vision.data.constants import IMAGE_SIZE, NUM_CLASSES
+from mnist_vision.data.constants import (
+    IMAGE_SIZE,
+    NUM_CLASSES,
+    SAME_PLACE_IOU,
+    SEQUENCE_SCORE,
+)
 from mnist_vision.evaluation.attribution_pictures import draw_explanation, overlay
 from mnist_vision.inference.loading import load_network
 from mnist_vision.inference.network import (
@@ -19,11 +24,6 @@ from mnist_vision.inference.network import (
 )
 from mnist_vision.inference.picture_reading import Pixels, Source, read_picture
 from mnist_vision.inference.preparation import CANVAS_MARGIN, Box, PreparedPicture, View, prepare
-
-# The score from which on a box of a scene counts, and the IoU above which two boxes are of the same
-# place: as in the test's `sequence_accuracy`.
-_LEAST_SCORE = 0.5
-_SAME_PLACE_IOU = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,11 +242,11 @@ def _places(found: Detections) -> list[tuple[NDArray[np.float32], NDArray[np.flo
     places: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
         for best, scores in places:
-            if _iou(best, box) > _SAME_PLACE_IOU:
+            if _iou(best, box) > SAME_PLACE_IOU:
                 scores[label] = max(scores[label], score)
                 break
         else:
-            if score >= _LEAST_SCORE:
+            if score >= SEQUENCE_SCORE:
                 scores = np.zeros(NUM_CLASSES, np.float32)
                 scores[label] = score
                 places.append((box, scores))

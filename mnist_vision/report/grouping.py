@@ -143,7 +143,7 @@ class Comparison:
     """The contents of the report; the test of most settings comes first.
 
     Untested settings are sorted by validation accuracy, the best first. Repeats are runs that are
-    not counted, because a later run has the same settings and seed.
+    not counted, because another run has the same settings and seed.
     """
 
     tests: list[SharedTest]

@@ -130,7 +130,7 @@ def _summarise(comparison: Comparison) -> list[str]:
     lines += [f"skipped  {one.path}: {one.reason}" for one in comparison.skipped]
     if comparison.repeats:
         number = len(comparison.repeats)
-        lines.append(f"left out  {number} with the same settings and seed as a later run")
+        lines.append(f"left out  {number} with the same settings and seed as another run")
     return lines
 
 

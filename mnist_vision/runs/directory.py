@@ -37,7 +37,7 @@ from mnist_vision.runs.file_names import (
     ROBUSTNESS_FILE,
     TRAINING_FILE,
 )
-from mnist_vision.runs.settings import quoted
+from mnist_vision.runs.settings import argument
 
 if TYPE_CHECKING:  # these take time to import, and taking a directory needs none of them
     from mnist_vision.runs.base_record import FileRecord
@@ -113,11 +113,6 @@ class RunDirectory:
         return self.path / CHECKPOINTS / "last.ckpt"
 
     @property
-    def results_path(self) -> Path:
-        """The results of a completed run that was tested."""
-        return self.path / RESULTS_FILE
-
-    @property
     def is_complete(self) -> bool:
         """True if the directory holds the results of a run, tested or not."""
         return any((self.path / name).exists() for name in (RESULTS_FILE, TRAINING_FILE))
@@ -180,7 +175,7 @@ class RunDirectory:
     def _explain_taken(self) -> str:
         ways = "choose another with hydra.run.dir=DIR, or replace it with overwrite=true"
         if self.last_checkpoint.exists() and not self.is_complete:
-            ways += f", or go on with ckpt_path={quoted(shown(self.last_checkpoint))}"
+            ways += f", or go on with {argument('ckpt_path', self.last_checkpoint)}"
         return f"hydra.run.dir={shown(self.path)}: holds a run; {ways}"
 
     def clear(self) -> None:

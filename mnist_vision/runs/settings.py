@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,6 @@ MAY_CHANGE = (
     "trainer.max_epochs",
     "trainer.max_steps",
     "trainer.max_time",
-    "trainer.num_nodes",
     "trainer.profiler",
     "trainer.strategy",
 )
@@ -207,8 +208,22 @@ def command_line(command: str, **settings: str | Path) -> str:
         command: Name of the command.
         settings: Paths by key; shown relative where they lie below the current folder.
     """
-    arguments = [f"{key}={quoted(shown(path))}" for key, path in settings.items()]
-    return shlex.join(["python", "-m", f"mnist_vision.{command}", *arguments])
+    arguments = [argument(key, path) for key, path in settings.items()]
+    return " ".join([program("python"), "-m", f"mnist_vision.{command}", *arguments])
+
+
+def argument(key: str, path: str | os.PathLike[str]) -> str:
+    """Write a setting that is a path, quoted for Hydra and for the shell."""
+    return shlex.quote(f"{key}={quoted(shown(path))}")
+
+
+def program(name: str) -> str:
+    """Write the name of a program beside this Python or, if a shell would not find it, its path."""
+    path = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not path.exists() or (found is not None and Path(found).parent == path.parent):
+        return name
+    return shlex.quote(str(shown(path)))
 
 
 def quoted(value: str | Path | None) -> str:

@@ -7,7 +7,7 @@ from mnist_vision.data.constants import LABEL_ERRORS
 from mnist_vision.runs.calibration_record import Calibration
 from mnist_vision.runs.directory import RunDirectory
 from mnist_vision.runs.record import Results, TestFigures, TrainingResults
-from mnist_vision.runs.settings import command_line
+from mnist_vision.runs.settings import command_line, program
 
 
 def result_lines(results: TrainingResults, directory: RunDirectory) -> list[str]:
@@ -23,8 +23,8 @@ def result_lines(results: TrainingResults, directory: RunDirectory) -> list[str]
         "results": str(shown(directory.path / results.FILE)),
     }
     if (directory.path / "tensorboard").is_dir():
-        command = ["tensorboard", "--logdir", str(shown(directory.path))]
-        rows["curves, pictures"] = shlex.join(command)
+        folder = shlex.quote(str(shown(directory.path)))
+        rows["curves, pictures"] = f"{program('tensorboard')} --logdir {folder}"
     what = "test it again" if isinstance(results, Results) else "test it"
     rows[what] = command_line("evaluate", ckpt_path=directory.best_checkpoint)
     return _columns(rows)

@@ -6,6 +6,7 @@ profilers of torch and Lightning.
 """
 
 import re
+import shlex
 from collections.abc import Collection, Iterator
 from importlib import import_module
 from inspect import isclass
@@ -49,13 +50,14 @@ def check_targets(settings: Any, conf_dir: Path, typed: Collection[str], where: 
         if _is_path_elsewhere(key, value) and key not in typed:
             raise UserError(
                 f"{where}: {key}={value} lies outside the run directory; if you trust it, add "
-                f"{key}={quoted(value)}"
+                f"{shlex.quote(f'{key}={quoted(value)}')}"
             )
         is_target = key.rpartition(".")[2] == "_target_"
         if is_target and not (value in known or key in typed or _is_public_class(value)):
             raise UserError(
                 f"{where}: {key}={value} is neither a part of this program nor a known optimizer, "
-                f"callback or logger; if you trust it, add {key}={quoted(value)}"
+                "callback or logger; if you trust it, add "
+                f"{shlex.quote(f'{key}={quoted(value)}')}"
             )
 
 

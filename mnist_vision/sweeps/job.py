@@ -144,8 +144,9 @@ def _run(
 
 def _train(task: Task, directory: RunDirectory, config: DictConfig) -> Any:
     """Run the task, from the last checkpoint on if there is one."""
-    if directory.last_checkpoint.exists():
-        config.ckpt_path = _find_checkpoint(directory, config)
+    checkpoint = _find_checkpoint(directory, config)
+    if checkpoint is not None:
+        config.ckpt_path = checkpoint
     return task(config)
 
 
@@ -159,32 +160,39 @@ def _add_robustness(directory: RunDirectory, results: TrainingResults, config: D
 
 
 def _find_checkpoint(directory: RunDirectory, config: DictConfig) -> str | None:
-    """Find the checkpoint that a job goes on from; put a damaged one aside, to start anew."""
+    """Find the checkpoint that a job goes on from; put a damaged one aside, to start anew.
+
+    Raises:
+        UserError: If the directory holds results, and training cannot go on from them. Starting
+            anew would replace the checkpoints that belong to them.
+    """
+    last = directory.last_checkpoint
+    way = f"move {shown(directory.path)} away to run the job again"
+    if not last.exists():
+        if directory.is_complete:
+            raise UserError(f"{shown(last)}: is missing, so the job cannot go on; {way}")
+        return None
     # Importing torch takes seconds, which a job that is complete does not need.
     from mnist_vision.training.checkpoints import epochs_done, read_resumable
 
-    last, trainer = directory.last_checkpoint, config.trainer
-    damage = None
     try:
         checkpoint = read_resumable(last)
-        is_longer = epochs_done(checkpoint) > trainer.max_epochs or (
-            0 <= trainer.max_steps < checkpoint["global_step"]
-        )
+        done = epochs_done(checkpoint)
     except UserError as error:
         if isinstance(error.__cause__, PermissionError):
             raise
-        # Starting anew would replace the checkpoints that belong to these results.
-        damage, is_longer = error, directory.is_complete
-    if is_longer:
+        if directory.is_complete:
+            raise UserError(f"{shown(last)}: is damaged, so the job cannot go on; {way}") from error
+        aside = directory.put_last_checkpoint_aside()
+        log.warning("%s; renamed to %s; the job starts anew", error, aside.name)
+        return None
+    trainer = config.trainer
+    if done > trainer.max_epochs or 0 <= trainer.max_steps < checkpoint["global_step"]:
         raise UserError(
             f"{shown(directory.path)}: was trained on alone, and its results are not those of this "
-            "job; move this directory away to run the job again"
+            f"job; {way}"
         )
-    if damage is None:
-        return str(last)
-    aside = directory.put_last_checkpoint_aside()
-    log.warning("%s; renamed to %s; the job starts anew", damage, aside.name)
-    return None
+    return str(last)
 
 
 def job_overrides(overrides: Sequence[str]) -> list[str]:

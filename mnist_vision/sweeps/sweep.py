@@ -26,7 +26,7 @@ from mnist_vision.common.files import (
     write_atomically,
     write_json,
 )
-from mnist_vision.runs.settings import quoted, typed_overrides
+from mnist_vision.runs.settings import argument, program, quoted, typed_overrides
 from mnist_vision.sweeps.job import RESUME, job_overrides
 from mnist_vision.sweeps.job_table import make_rows, read_jobs, shorten
 
@@ -113,7 +113,7 @@ class Sweep:
             f"{num_complete} of {len(rows)} jobs are complete; {table}.md, .csv",
         ]
         if num_complete < len(rows) and self._can_resume:
-            resume = shlex.quote(f"{RESUME}={quoted(shown(self._folder))}")
+            resume = argument(RESUME, self._folder)
             lines += ["run the unfinished jobs with", f"  {self._command_line()} {resume}"]
         return lines
 
@@ -141,8 +141,8 @@ class Sweep:
                 file.write(content.encode())
 
     def _command_line(self) -> str:
-        program = ["python", "-m", f"mnist_vision.{self._command}", "--multirun"]
-        return shlex.join([*program, *self._overrides])
+        arguments = ["-m", f"mnist_vision.{self._command}", "--multirun", *self._overrides]
+        return f"{program('python')} {shlex.join(arguments)}"
 
 
 def _check_sweep(config: DictConfig, can_resume: bool) -> None:

@@ -226,9 +226,9 @@ def _explain_complete(
         )
     if results is None or results.ended_by is None:
         return None
-    key, _, value = results.ended_by.partition("=")
-    if not value:  # a callback ended it; callbacks cannot change
+    if not results.ended_by.startswith("trainer."):  # a callback ended it; callbacks cannot change
         return f"already complete: {results.ended_by}; start a new run"
+    key, _, value = results.ended_by.partition("=")
     if value == str(OmegaConf.select(config, key)):
         return f"already complete, ended by {key}={value}; set another {key}"
     return None

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -63,3 +64,25 @@ def test_the_command_measures_an_epoch_and_the_detector(digits, monkeypatch, run
     assert code == 0, output.err
     for row in ("training epoch", "detector, training", "detector, detection"):
         assert row in output.out
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("parts", "data", r"parts=data: must be a list, such as \[data\]"),
+        ("architectures", "cnn", r"architectures=cnn: must be a list, such as \[cnn\]"),
+        ("architectures", ["cnn", "resnet"], "architectures=resnet: must be some of alexnet, cnn"),
+    ],
+)
+def test_what_to_measure_is_checked_first(config, key, value, problem):
+    config[key] = value
+    with pytest.raises(FieldError, match=problem):
+        benchmark_suite.prepare(config)
+
+
+def test_missing_packages_are_refused_before_anything_is_measured(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match=r"parts=\[export\]: onnxscript is not installed; pip"):
+        benchmark_suite.prepare(config)
+    config.parts = ["data"]
+    benchmark_suite.prepare(config)

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 
@@ -133,3 +135,22 @@ def test_tests_and_attributions_compute_in_float32_where_tf32_is_allowed(tf32_al
     assert len(seen) > num_tested > 0
     assert set(seen) == {("ieee", "ieee")}
     assert precisions() == before
+
+
+def test_the_time_is_that_of_the_batches(digits):
+    class SlowToStart(MNISTDataModule):
+        def setup(self, stage):
+            time.sleep(2)
+            super().setup(stage)
+
+    class SlowToEnd(CNN):
+        def on_test_epoch_end(self):
+            time.sleep(2)
+
+        def assess(self, batch, stage):
+            time.sleep(0.1)
+            return super().assess(batch, stage)
+
+    datamodule = SlowToStart("", eval_batch_size=50, augmentation=None)
+    outcome = run_test(SlowToEnd(widths=[2]).eval(), datamodule, accelerator="cpu")
+    assert 0.4 <= outcome.seconds < 2

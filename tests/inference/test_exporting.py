@@ -12,6 +12,7 @@ import torch
 
 from mnist_vision.inference import exporting
 from mnist_vision.inference.raw_outputs import read_outputs
+from mnist_vision.runs.directory import RunDirectory
 from tests.conftest import limited_file_size
 
 
@@ -200,3 +201,22 @@ def test_an_exported_network_is_tested_on_single_digits_on_the_cpu(
     code, output = run_here("evaluate", path, "data=mnist_scenes")
     assert code == 1
     assert output.err.startswith("error: data=mnist_scenes: ONNX files are tested on single")
+
+
+def test_an_exported_network_for_scenes_is_not_tested_on_single_digits(
+    run_here, tmp_path, detector_content
+):
+    (tmp_path / "some.onnx").write_bytes(detector_content)
+    code, output = run_here("evaluate", "ckpt_path=some.onnx")
+    assert code == 1
+    assert output.err.startswith("error: ckpt_path=some.onnx: was trained on scenes, and ONNX")
+
+
+def test_a_run_that_another_process_writes_to_is_left_alone(refusal, run_dir):
+    with RunDirectory(run_dir).lock("hydra.run.dir"):
+        assert refusal().startswith("run: another process is writing to this directory")
+
+
+@pytest.mark.parametrize("path", ["null", "[a.ckpt,b.ckpt]", "3"])
+def test_a_checkpoint_is_named_by_text(refusal, path):
+    assert refusal(path=path).endswith(": must be text")

@@ -1,4 +1,5 @@
 import shlex
+import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,6 +13,7 @@ from mnist_vision.runs.settings import (
     fingerprint,
     flatten,
     make_paths_absolute,
+    program,
     quoted,
     run_settings,
 )
@@ -136,3 +138,17 @@ def test_relative_paths_are_completed_and_names_and_homes_left_alone(tmp_path):
     make_paths_absolute(config, str(tmp_path))
     assert (config.model.weights, config.data.root) == ("IMAGENET1K_V1", "~/d")
     assert config.ckpt_path is None
+
+
+def test_a_program_is_named_by_its_path_where_a_shell_would_not_find_it(monkeypatch, tmp_path):
+    for name in ("python", "tensorboard"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere")
+    assert program("tensorboard") == "tensorboard"
+    assert command_line("train", ckpt_path="a.ckpt").startswith("python -m mnist_vision.train ")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program("tensorboard") == str(tmp_path / "tensorboard")
+    monkeypatch.chdir(tmp_path.parent)
+    assert program("python") == f"{tmp_path.name}/python"
+    assert program("missing") == "missing"

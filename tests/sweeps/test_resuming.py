@@ -209,14 +209,15 @@ def test_an_interrupted_job_that_was_trained_on_alone_is_not_run(
     code, output = run_task(f"ckpt_path={job.last_checkpoint}", *longer)
     assert code == 0, output.err
     before = {path: path.read_bytes() for path in job.path.glob("*/*.ckpt")}
-    job.last_checkpoint.write_bytes(b"damaged")
-    for content in (b"damaged", before[job.last_checkpoint]):
+    folder = f"grid/{job.path.name}"
+    alone = f"{folder}: was trained on alone, and its results are not those of this job"
+    damaged = f"{folder}/checkpoints/last.ckpt: is damaged, so the job cannot go on"
+    for content, problem in ((b"damaged", damaged), (before[job.last_checkpoint], alone)):
         job.last_checkpoint.write_bytes(content)
         code, output = sweep("trainer.max_epochs=9", *grid, "sweep.resume=true")
         assert code == 1
         assert output.err == (
-            f"error: 1 of 1 jobs did not complete: grid/{job.path.name}: was trained on alone, and "
-            "its results are not those of this job; move this directory away to run the job "
+            f"error: 1 of 1 jobs did not complete: {problem}; move {folder} away to run the job "
             "again\n"
         )
     assert {path: path.read_bytes() for path in before} == before
@@ -348,3 +349,18 @@ def test_a_killed_sweep_is_finished_as_if_it_had_not_been(command, mnist_root, t
     shutil.rmtree(tmp_path / "sweep")
     assert command("train", *args).returncode == 0
     assert figures(tmp_path / "sweep") == finished
+
+
+@pytest.mark.parametrize("end", ["missing", "damaged"])
+def test_a_job_that_lacks_its_test_is_not_trained_again(sweep, tmp_path, end):
+    sweep("seed=0", "test=false", "hydra.sweep.dir=grid")
+    job = only_job(tmp_path / "grid")
+    job.last_checkpoint.unlink()
+    if end == "damaged":
+        job.last_checkpoint.write_bytes(b"damaged")
+    before = {path: path.read_bytes() for path in job.path.rglob("*.ckpt")}
+    before |= {path: path.read_bytes() for path in job.path.glob("training.json")}
+    code, output = sweep("seed=0", "test=true", "sweep.resume=grid")
+    assert code == 1
+    assert f"last.ckpt: is {end}, so the job cannot go on; move grid/" in output.out
+    assert {path: path.read_bytes() for path in before} == before

@@ -55,6 +55,10 @@ def test_a_run_ends_when_its_time_is_over(run):
             "ended by trainer.max_time",
         ),
         (["trainer.max_epochs=9", *STOPPING], "already complete: Monitored metric val/accuracy"),
+        (
+            ["trainer.max_epochs=9", *STOPPING, "+callbacks.early_stopping.stopping_threshold=-1"],
+            "already complete: Stopping threshold reached: val/accuracy = ",
+        ),
     ],
 )
 def test_a_complete_run_is_not_trained_on_by_itself(run, settings, hint):

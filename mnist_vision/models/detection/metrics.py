@@ -5,16 +5,13 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from mnist_vision.data.boxes import DigitBoxes, box_iou
+from mnist_vision.data.constants import SAME_PLACE_IOU, SEQUENCE_SCORE
 from mnist_vision.models.detection.box_ops import greedy_nms
 from mnist_vision.models.detection.roi_heads import Candidates, Detections
 
 # Least IoU at which a box is matched to a digit. In an image of one digit every box is matched: the
 # task is classification, so the position of the box does not matter.
 READING_IOU = 0.5
-# Boxes of a score of at least this make up the sequence that was read. Of those that overlap by
-# more than this IoU the best counts: a place holds one digit. Scenes are read so in `predict`, too.
-SEQUENCE_SCORE = 0.5
-SAME_PLACE_IOU = 0.5
 
 
 def read(candidates: Candidates, digits: DigitBoxes) -> tuple[Tensor, Tensor]:

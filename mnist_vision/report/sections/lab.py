@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 
 from mnist_vision.report.blocks import Block, Cell, Section, Table
-from mnist_vision.report.grouping import Comparison, Setting, best_settings
+from mnist_vision.report.grouping import Comparison, Setting, best_settings, shorten_overrides
 from mnist_vision.report.quantities import NOTHING, QUANTITIES
 from mnist_vision.report.selection import Incomplete
 
@@ -16,6 +16,8 @@ MAX_SETTINGS = 10
 # Losses shown of a run.
 MAX_LOSSES = 20
 MNIST_TEST_SIZE = 10_000
+# Overrides that leave the lab's recipe as it is.
+NO_CHANGES = ("trainer=gpu", "trainer.accelerator=", "trainer.precision=", "model.weights=")
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,15 @@ def _make_blocks(comparison: Comparison) -> list[Block]:
 def _settings_of(architecture: str, settings: Sequence[Setting]) -> list[Setting]:
     """Select the lab's recipe if it was run, otherwise all settings of the architecture."""
     same = [one for one in settings if one.representative.results.architecture == architecture]
-    recipe = f"lab/{architecture}"
-    by_recipe = [one for one in same if one.label == recipe or one.label.startswith(f"{recipe} (")]
+    by_recipe = [one for one in same if _follows(f"lab/{architecture}", one)]
     return by_recipe or same[:MAX_SETTINGS]
+
+
+def _follows(experiment: str, setting: Setting) -> bool:
+    """Test whether a setting is an experiment as it is, on any device and from any weights."""
+    overrides = setting.representative.results.overrides
+    changes = [each for each in overrides if not each.startswith(NO_CHANGES)]
+    return shorten_overrides(changes) == [experiment]
 
 
 def _setting_row(
@@ -127,6 +135,6 @@ SECTION = Section(
     "The results of this project for each architecture, then the figures of the lab's write-up. "
     "Runs of the lab's recipe are shown or, if there are none, all settings of the architecture. A "
     "dash is a value that was not reported. Training accuracy is measured on 10,000 "
-    "training images, the loss per epoch during training, on augmented images.",
+    "training images, the loss per epoch during training, on augmented images if the run has any.",
     _make_blocks,
 )

@@ -51,9 +51,9 @@ class EpochProgress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count a step."""
+        """Count the optimizer's steps, each of which may take several batches."""
         assert self._bar is not None
-        self._bar.update()
+        self._bar.update(trainer.global_step - self._bar.n)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an epoch."""

@@ -85,3 +85,15 @@ def test_the_write_up_is_as_reported():
     assert REPORTED["faster_rcnn"].losses == (0.0743, 0.0218, 0.0136)
     assert REPORTED["vgg16"].figures["test_accuracy"] == 0.985
     assert REPORTED["alexnet"].figures["train_accuracy"] == 0.9118
+
+
+def test_the_labs_recipe_is_the_same_on_any_device_and_from_any_weights(tmp_path):
+    device = ["trainer=gpu", "trainer.accelerator=gpu", "trainer.precision=32-true"]
+    for name, changes in {"a": device, "b": ["model.weights=some.pth", "seed=3"]}.items():
+        overrides = ["experiment=lab/cnn", *changes]
+        write_run(tmp_path / name, overrides=overrides, settings={"name": name})
+    write_run(tmp_path / "c", overrides=["experiment=best/cnn"])
+    write_run(tmp_path / "d", overrides=["experiment=lab/cnn", "trainer.max_epochs=1"])
+    rows, _ = lab_rows(tmp_path)
+    assert [row[0] for row in rows].index("Faster R-CNN") == 3  # two of ours, and the write-up's
+    assert all(row[1].startswith("lab/cnn") and "max_epochs" not in row[1] for row in rows[:2])

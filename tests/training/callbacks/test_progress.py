@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from mnist_vision.training.callbacks import progress
 from mnist_vision.training.callbacks.progress import EpochProgress
 
 
@@ -36,3 +37,17 @@ def test_a_process_that_is_not_the_first_shows_nothing(run, monkeypatch, caplog)
     run()
     assert "training:" not in sys.stderr.getvalue()
     assert not [line for line in caplog.messages if line.startswith("epoch ")]
+
+
+def test_the_bar_counts_steps_of_the_optimizer(run, monkeypatch):
+    bars = []
+
+    class Bar(progress.tqdm):
+        def close(self):
+            bars.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    run("trainer.accumulate_grad_batches=2", "trainer.max_epochs=2")
+    assert bars[0] == (4, 4)
