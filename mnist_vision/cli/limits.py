@@ -11,6 +11,9 @@ from pydantic import Field
 from mnist_vision.common.checks import Count, NonNegative, Positive, Share, check
 from mnist_vision.common.errors import FieldError
 
+# Days, hours, minutes and seconds.
+MaxTime = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", examples=["00:01:30:00"])]
+
 LIMITS: dict[str, Any] = {
     "compile": bool,
     "overwrite": bool,
@@ -24,6 +27,7 @@ LIMITS: dict[str, Any] = {
     "optimizer.momentum": Share,
     "trainer.max_epochs": Count,
     "trainer.max_steps": Literal[-1] | Count,
+    "trainer.max_time": MaxTime | None,
     "trainer.min_epochs": Count | None,
     "trainer.min_steps": Count | None,
     "trainer.check_val_every_n_epoch": Count | None,
@@ -43,6 +47,10 @@ LIMITS: dict[str, Any] = {
     # A share of the batches, or their number.
     "trainer.limit_train_batches": Positive,
     "trainer.limit_val_batches": Positive,
+    "trainer.detect_anomaly": bool,
+    "trainer.inference_mode": bool,
+    "trainer.benchmark": bool | None,
+    "trainer.deterministic": bool | Literal["warn"] | None,
 }
 # Settings of single commands; those of one name may differ.
 LIMITS_OF_COMMANDS: dict[str, dict[str, Any]] = {

@@ -69,11 +69,12 @@ def check_devices(devices: object, accelerator: object) -> None:
         accelerator: The setting `trainer.accelerator`.
 
     Raises:
-        FieldError: If there are fewer cores.
+        FieldError: If there are fewer cores, or it is no number.
     """
     num_cores = os.cpu_count() or 1
-    is_number = str(devices).lstrip("-").isdigit()
-    if is_cpu(accelerator) and is_number and not 1 <= int(str(devices)) <= num_cores:
+    number = str(devices)
+    is_possible = number.isdigit() and 1 <= int(number) <= num_cores
+    if is_cpu(accelerator) and devices != "auto" and not is_possible:
         raise FieldError(
             "trainer.devices", devices, f"must be from 1 to {num_cores}, the cores of this machine"
         )

@@ -93,6 +93,8 @@ def _describe(schema: dict[str, Any]) -> str:
     if kind in ("integer", "number"):
         name = "a whole number" if kind == "integer" else "a number"
         return " ".join([name, *_describe_bounds(schema, kind)])
+    if "examples" in schema:
+        return f"text such as {schema['examples'][0]}"
     return {"boolean": "true or false", "string": "text", "null": "null"}.get(str(kind), str(kind))
 
 

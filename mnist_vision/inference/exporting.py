@@ -196,7 +196,7 @@ def _export_int8(job: _Job) -> None:
         )
     metadata = replace(job.metadata, precision="int8", test_accuracy=after)
     rows = {
-        "checked": str(parity),
+        "alone, in batches": str(parity),
         "test accuracy": f"{after:.4f}; float32: {before:.4f}",
         "size of float32": f"{len(content):,} bytes",
     }

@@ -108,7 +108,12 @@ PART_MISTAKES = {
     "+callbacks.finite_loss.every=5": "unknown key callbacks.finite_loss.every; ",
     "scheduler.warmup=2": "scheduler.warmup=2: must be a number",
     "+optimizer.betas=3": "error: optimizer: ",
-    "trainer.max_time=soon": "error: trainer: ",
+    "trainer.max_time=soon": "trainer.max_time=soon: must be text such as 00:01:30:00 or null",
+    "trainer.max_time=5": "trainer.max_time=5: must be text such as 00:01:30:00 or null",
+    "trainer.deterministic=foo": "trainer.deterministic=foo: must be true or false or warn or null",
+    "trainer.benchmark=foo": "trainer.benchmark=foo: must be true or false or null",
+    "trainer.devices=[0]": "trainer.devices=[0]: must be from 1 to ",
+    "trainer.gradient_clip_algorithm=norm": "is for trainer.gradient_clip_val, which is not set",
     "trainer.accelerator=abacus": "trainer.accelerator=abacus: must be one that torch can use here",
     "trainer.devices=1000": "trainer.devices=1000: must be from 1 to ",
     "trainer.devices=-1": "trainer.devices=-1: must be from 1 to ",
@@ -128,6 +133,8 @@ MODEL_MISTAKES = {
     "model=vgg16 model.num_trainable_blocks=-1": "model.num_trainable_blocks=-1: must be a whole",
     "model=vgg16 model.num_trainable_blocks=6": "model.num_trainable_blocks=6: must be a whole",
     "suite=corruptions test=false": "suite=corruptions: needs test=true; leave one of them out",
+    "trainer.overfit_batches=2 trainer.limit_val_batches=1": "trainer.limit_val_batches=1: is not "
+    "used with trainer.overfit_batches=2; leave one of them out",
     "model=cnn data=mnist_scenes": "data=mnist_scenes: shows several digits an image, and cnn",
 }
 
