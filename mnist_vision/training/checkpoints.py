@@ -80,6 +80,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"ckpt_path={shown(path)}: is an exported network, which cannot be trained or exported "
             "again; give a .ckpt"
         )
+    if path.suffix.lower() == ".pt2":
+        raise UserError(f"ckpt_path={shown(path)}: is for torch.export.load alone; give a .ckpt")
     not_ours = f"ckpt_path={shown(path)}: corrupt, or not a checkpoint of this program"
     try:
         checkpoint = load_tensors(path)

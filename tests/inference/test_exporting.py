@@ -111,11 +111,14 @@ def test_a_quantised_network_is_smaller_and_compared(export, run_dir):
     assert 0 <= float(texts["test_accuracy"]) <= 1
 
 
-def test_a_pt2_file_is_written(export, run_dir):
+def test_a_pt2_file_is_written(export, run_here, run_dir):
     code, output = export("format=pt2")
     assert code == 0, output.err
     program = torch.export.load(run_dir / "checkpoints" / "model.pt2").module()
     assert program(torch.zeros(3, 1, 28, 28))["scores"].shape == (3, 10)
+    code, output = run_here("evaluate", "ckpt_path=run/checkpoints/model.pt2")
+    assert code == 1
+    assert output.err.endswith("model.pt2: is for torch.export.load alone; give a .ckpt\n")
 
 
 def test_a_file_that_exists_is_replaced_only_if_told_so(refusal, export, tmp_path):
