@@ -59,6 +59,8 @@ def commands(start):
 def made_small(arguments):
     """What to add to the arguments of a command so that it takes seconds."""
     added = list(SMALL)
+    if "debug=overfit" in arguments:  # it has its own number of batches
+        added.remove("trainer.limit_train_batches=1")
     if "scenes" in " ".join(arguments):
         added += SMALL_SCENES
     if any(a.startswith("seed=") for a in arguments):
