@@ -24,7 +24,8 @@ class BatchLimits(Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         keys = ("limit_train_batches", "limit_val_batches")
-        if trainer.overfit_batches:  # Lightning puts it in place of both
+        # Lightning puts it in place of both.
+        if trainer.overfit_batches:  # type: ignore[attr-defined]
             keys = ("overfit_batches", "overfit_batches")
         num_train = ceil(len(data.train_dataloader()) / trainer.world_size)
         num_val = min(len(loader) for loader in data.val_dataloader())
