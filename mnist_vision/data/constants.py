@@ -1,4 +1,4 @@
-"""Numbers that describe MNIST, and how several digits are read. They do not import torch."""
+"""Constants of MNIST and of reading several digits. Importing them does not import torch."""
 
 NUM_CLASSES = 10
 MISSED = -1  # the prediction where a network finds no digit

@@ -21,7 +21,7 @@ from mnist_vision.runs.file_names import (
 from mnist_vision.runs.predictions import Digits, Predictions
 from mnist_vision.runs.record import Job, Results, TestFigures, TrainingResults
 from mnist_vision.runs.robustness_record import Robustness
-from mnist_vision.runs.settings import flatten
+from mnist_vision.runs.settings import command_line, flatten
 
 # Means and axes of larger numbers could overflow. No loss is larger: float32 ends at 3e38.
 _LARGEST = 1e100
@@ -164,8 +164,7 @@ def _why_nothing_found(selection: Selection) -> str:
         job = selection.incomplete[0]
         return f"no finished run; {job.folder} {job.status}: {job.reason}"
     return (
-        f"no finished run: no {RESULTS_FILE} in it or below; "
-        "train one with python -m mnist_vision.train"
+        f"no finished run: no {RESULTS_FILE} in it or below; train one with {command_line('train')}"
     )
 
 

@@ -201,7 +201,7 @@ def typed_overrides(overrides: Any) -> list[str]:
     return typed
 
 
-def command_line(command: str, **settings: str | Path) -> str:
+def command_line(command: str, **settings: str | os.PathLike[str]) -> str:
     """Write a command to paste into a shell, quoted for Hydra and for the shell.
 
     Args:

@@ -24,7 +24,7 @@ from mnist_vision.runs.calibration_record import TemperatureScaling
 from mnist_vision.runs.directory import find_checkpoint
 from mnist_vision.runs.old_names import rename_arguments
 from mnist_vision.runs.record import RunSettings
-from mnist_vision.runs.settings import argument
+from mnist_vision.runs.settings import command_line
 from mnist_vision.training.training_state import Network, parse_training_state
 
 # The key of the settings of the run in a checkpoint.
@@ -198,8 +198,8 @@ def stored_settings(checkpoint: dict[str, Any], path: str | os.PathLike[str]) ->
         raise UserError(
             f"ckpt_path={shown(path)}: was written by an earlier version and does not store the "
             "settings of its run: data, optimizer, scheduler, trainer and callbacks cannot be "
-            "restored, so training cannot be resumed; test it with python -m mnist_vision.evaluate "
-            f"{argument('ckpt_path', path)} data=NAME"
+            "restored, so training cannot be resumed; test it with "
+            f"{command_line('evaluate', ckpt_path=path)} data=NAME"
         )
     if not isinstance(checkpoint[SETTINGS_KEY], dict):
         raise UserError(f"ckpt_path={shown(path)}: its settings must be a dictionary")

@@ -135,8 +135,7 @@ def make_parts(config: DictConfig) -> Parts:
     # The history comes first, so that other callbacks find the newest row. Lightning calls the
     # checkpoints last, in this order: the final validation comes before them.
     callbacks = [history, BatchLimits(), StepLimit(config.trainer.get("max_steps", -1))]
-    callbacks += [FinalValidation()]
-    callbacks += [*chosen.values(), KeptSettings(settings)]
+    callbacks += [FinalValidation(), *chosen.values(), KeptSettings(settings)]
     make_trainer = make(config, "trainer", _partial_=True)
     precision = choose_precision(config.trainer.precision, config.trainer.accelerator)
     try:
@@ -264,16 +263,16 @@ def _check_callbacks(callbacks: Mapping[str, Callback]) -> None:
 def _check_trainer(trainer: Trainer, config: DictConfig) -> None:
     """Raise for settings that Lightning accepts and a run cannot work with."""
     settings, launcher = config.trainer, trainer.strategy.launcher
-    if settings.gradient_clip_algorithm is not None and not settings.gradient_clip_val:
+    algorithm = settings.get("gradient_clip_algorithm")
+    if algorithm is not None and not settings.get("gradient_clip_val"):
         problem = "is for trainer.gradient_clip_val, which is not set; set it, or leave both out"
-        raise FieldError(
-            "trainer.gradient_clip_algorithm", settings.gradient_clip_algorithm, problem
-        )
+        raise FieldError("trainer.gradient_clip_algorithm", algorithm, problem)
+    overfit_batches = settings.get("overfit_batches")
     for key in ("limit_train_batches", "limit_val_batches"):
-        is_all = isinstance(settings[key], float) and settings[key] == 1  # 1 is one batch
-        if settings.overfit_batches and not is_all:
-            problem = f"is not used with trainer.overfit_batches={settings.overfit_batches}"
-            raise FieldError(f"trainer.{key}", settings[key], f"{problem}; leave one of them out")
+        limit = settings.get(key, 1.0)
+        if overfit_batches and (limit != 1 or isinstance(limit, int)):  # 1 is one batch, 1.0 is all
+            problem = f"is not used with trainer.overfit_batches={overfit_batches}"
+            raise FieldError(f"trainer.{key}", limit, f"{problem}; leave one of them out")
     # In a notebook, "auto" starts processes that do not bring the network back.
     if isinstance(launcher, _MultiProcessingLauncher):
         raise UserError("trainer.devices: several devices need a terminal; use 1 in a notebook")

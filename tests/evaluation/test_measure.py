@@ -1,10 +1,11 @@
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mnist_vision.data.augmentation import Augmentation
 from mnist_vision.data.datamodule import MNISTDataModule
+from mnist_vision.evaluation import measure
 from mnist_vision.evaluation.attribution import attribute
 from mnist_vision.evaluation.measure import TestResult, run_test, score_validation
 from mnist_vision.models.classifier import predict
@@ -137,20 +138,23 @@ def test_tests_and_attributions_compute_in_float32_where_tf32_is_allowed(tf32_al
     assert precisions() == before
 
 
-def test_the_time_is_that_of_the_batches(digits):
+def test_the_time_is_that_of_the_batches(digits, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
     class SlowToStart(MNISTDataModule):
         def setup(self, stage):
-            time.sleep(2)
+            now[0] += 100
             super().setup(stage)
 
     class SlowToEnd(CNN):
         def on_test_epoch_end(self):
-            time.sleep(2)
+            now[0] += 100
 
         def assess(self, batch, stage):
-            time.sleep(0.1)
+            now[0] += 1
             return super().assess(batch, stage)
 
     datamodule = SlowToStart("", eval_batch_size=50, augmentation=None)
     outcome = run_test(SlowToEnd(widths=[2]).eval(), datamodule, accelerator="cpu")
-    assert 0.4 <= outcome.seconds < 2
+    assert (outcome.seconds, now[0]) == (4, 204)
